@@ -1,0 +1,68 @@
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <vector>
+
+namespace kvtape {
+namespace {
+
+/// Messages are one line; whatever a file name or a library brings along is folded into it.
+std::string one_line(std::string_view text) {
+    std::string line(text);
+    std::replace_if(
+        line.begin(), line.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
+    return line;
+}
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    for (std::size_t j = 0; j <= b.size(); ++j)
+        row[j] = j;
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        std::size_t diagonal = row[0];
+        row[0] = i;
+        for (std::size_t j = 1; j <= b.size(); ++j) {
+            const std::size_t above = row[j];
+            const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+            row[j] = std::min({above + 1, row[j - 1] + 1, replaced});
+            diagonal = above;
+        }
+    }
+    return row[b.size()];
+}
+
+}  // namespace
+
+Error::Error(ErrorKind kind, std::string_view message)
+    : std::runtime_error(""), kind_(kind), message_(one_line(message)) {}
+
+void Error::add(std::string_view context) { message_ = one_line(context) + ": " + message_; }
+
+Error usage_error(std::string_view message) { return {ErrorKind::usage, message}; }
+Error format_error(std::string_view message) { return {ErrorKind::format, message}; }
+Error io_error(std::string_view message) { return {ErrorKind::io, message}; }
+Error device_error(std::string_view message) { return {ErrorKind::device, message}; }
+Error internal_error(std::string_view message) { return {ErrorKind::internal, message}; }
+
+Error errno_error(std::string_view message) {
+    const std::string reason = std::generic_category().message(errno);
+    return io_error(std::string(message) + ": " + reason);
+}
+
+std::string nearest(std::string_view word, std::span<const std::string_view> known) {
+    std::string_view best;
+    std::size_t best_distance = 0;
+    for (const std::string_view candidate : known) {
+        const std::size_t distance = edit_distance(word, candidate);
+        if (best.empty() || distance < best_distance) {
+            best = candidate;
+            best_distance = distance;
+        }
+    }
+    const std::size_t longer = std::max(word.size(), best.size());
+    return best_distance * 3 <= longer ? std::string(best) : std::string();
+}
+
+}  // namespace kvtape

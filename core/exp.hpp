@@ -1,0 +1,12 @@
+#pragma once
+
+namespace kvtape {
+
+/// e^x and ln x from basic arithmetic alone (no libm), so that the bits are the same for every C
+/// library and instruction set. Correct to 2 units in the last place of a double over the whole
+/// range; `exponential` is 0 below -745.2 and +inf above 709.8, `logarithm` takes x > 0.
+/// NaN and the infinities behave as in IEEE 754.
+double exponential(double x);
+double logarithm(double x);
+
+}  // namespace kvtape

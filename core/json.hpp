@@ -1,0 +1,19 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <string_view>
+
+namespace kvtape {
+
+using Json = nlohmann::json;
+
+/// Parses one strict JSON document. Duplicate keys, trailing text, invalid UTF-8 and nesting deeper
+/// than 64 levels are format errors that name `what` (a file or an object in it).
+Json parse_json(std::string_view text, std::string_view what);
+
+/// Compact JSON with sorted keys and no spaces. NaN and infinities are internal errors.
+std::string to_text(const Json& value);
+
+}  // namespace kvtape

@@ -1,0 +1,65 @@
+#pragma once
+
+#include "core/types.hpp"
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace kvtape {
+
+/// The dense arithmetic behind every decision. Each output element is one chain of fused
+/// multiply-adds in ascending order of the contracted index (products) or a sum of fixed shape
+/// (rows), so its bits depend neither on threads nor on whether the AVX2 or the AVX-512 code runs.
+/// All functions run on the calling thread.
+
+/// A matrix laid out for `multiply`: columns in panels of 32, rows (the contracted index) inside.
+class Packed {
+  public:
+    Packed() = default;
+    /// From `rows` [n, k]: the product contracts over k and has n columns (`a · rowsᵀ`).
+    static Packed transposed(MatrixView rows);
+    /// From `matrix` [k, n]: the product contracts over k and has n columns (`a · matrix`).
+    static Packed straight(MatrixView matrix);
+
+    Eigen::Index depth() const { return depth_; }
+    Eigen::Index columns() const { return columns_; }
+    const float* panel(Eigen::Index index) const { return data_.data() + index * depth_ * 32; }
+
+  private:
+    Eigen::Index depth_ = 0;
+    Eigen::Index columns_ = 0;
+    std::vector<float> data_;
+};
+
+/// out[m, n] = a[m, k] · b. Shapes must match.
+void multiply(MatrixView a, const Packed& b, MutableMatrixView out);
+/// out[m, n] += a[m, k] · b: the chain of each element starts from its old value.
+void multiply_add(MatrixView a, const Packed& b, MutableMatrixView out);
+
+/// x[i] = e^(x[i] - shift) in float32 (error below 2 units in the last place, 0 below e^-87);
+/// returns the sum in a fixed order, accumulated in double. -inf gives 0.
+double exp_shifted(std::span<float> x, float shift);
+/// The largest element, or -inf for none.
+float maximum(std::span<const float> x);
+/// out[i] += factor * x[i], one fused multiply-add each.
+void add_scaled(std::span<const float> x, float factor, std::span<float> out);
+/// Squared Euclidean norm of every row, 16 lanes of fused multiply-adds, then a fixed tree.
+void squared_norms(MatrixView rows, std::span<float> out);
+/// Dot product of `a` and `b`, same shape of sum.
+float dot(std::span<const float> a, std::span<const float> b);
+/// Smallest and largest element of every column. Needs at least one row.
+void column_range(MatrixView rows, std::span<float> smallest, std::span<float> largest);
+
+/// Which instruction set the kernels run on.
+enum class Isa { avx2, avx512 };
+/// The best this processor has, unless `use_isa` said otherwise.
+Isa active_isa();
+std::string_view name_of(Isa isa);
+/// Whether this processor can run `isa`.
+bool supports(Isa isa);
+/// Pins the kernels to `isa` (results do not change, only speed). For tests and benchmarks.
+void use_isa(Isa isa);
+
+}  // namespace kvtape

@@ -1,0 +1,34 @@
+#pragma once
+
+#include "core/types.hpp"
+
+#include <span>
+
+namespace kvtape {
+
+/// What a tap wants of one layer of one block. Unwanted tensors never leave the device.
+struct TapRequest {
+    /// Absolute positions inside the block whose query rows are wanted, ascending.
+    std::span<const Position> positions;
+};
+
+/// Rows of one layer of one block, on the host, as float32. Valid during the call.
+struct TapRows {
+    std::int32_t layer = 0;
+    std::span<const Position> positions;  ///< n
+    MatrixView queries;    ///< [query_heads * n, head_dim], after RoPE, unscaled; head major
+    MatrixView outputs;    ///< [query_heads * n, head_dim], attention output before W_o
+    MatrixView logsumexp;  ///< [query_heads, n], natural log, of the scaled logits
+};
+
+/// Listens to a running model: asked first, then handed what it asked for.
+class Tap {
+  public:
+    virtual ~Tap() = default;
+    /// Asked before a layer runs over a block.
+    virtual TapRequest wants(std::int32_t layer, const Block& block) = 0;
+    /// Handed over after the layer ran, when rows were wanted.
+    virtual void take(const TapRows& rows) = 0;
+};
+
+}  // namespace kvtape

@@ -1,0 +1,56 @@
+#include "core/topk.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+namespace kvtape {
+namespace {
+
+/// A key whose ascending order is "score descending, index ascending". Unique for every index.
+std::uint64_t packed(float score, std::size_t index) {
+    if (std::isnan(score))
+        throw internal_error("selecting tokens: the score of entry " + std::to_string(index) +
+                             " is not a number");
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(score + 0.0f);  // -0 and +0 are equal
+    const std::uint32_t ascending = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return static_cast<std::uint64_t>(~ascending) << 32 | static_cast<std::uint32_t>(index);
+}
+
+std::vector<std::uint64_t> packed_keys(std::span<const float> scores) {
+    std::vector<std::uint64_t> keys(scores.size());
+    for (std::size_t i = 0; i < scores.size(); ++i)
+        keys[i] = packed(scores[i], i);
+    return keys;
+}
+
+Position index_of(std::uint64_t key) {
+    return static_cast<Position>(static_cast<std::uint32_t>(key));
+}
+
+}  // namespace
+
+std::vector<Position> select_top(std::span<const float> scores, std::ptrdiff_t count) {
+    std::vector<std::uint64_t> keys = packed_keys(scores);
+    const auto kept = std::clamp<std::ptrdiff_t>(count, 0, std::ssize(keys));
+    if (kept > 0 && kept < std::ssize(keys))
+        std::nth_element(keys.begin(), keys.begin() + kept - 1, keys.end());
+    std::vector<Position> best(static_cast<std::size_t>(kept));
+    std::transform(keys.begin(), keys.begin() + kept, best.begin(), index_of);
+    std::sort(best.begin(), best.end());
+    return best;
+}
+
+std::vector<Position> rank(std::span<const float> scores) {
+    std::vector<std::uint64_t> keys = packed_keys(scores);
+    std::sort(keys.begin(), keys.end());
+    std::vector<Position> order(keys.size());
+    std::transform(keys.begin(), keys.end(), order.begin(), index_of);
+    return order;
+}
+
+}  // namespace kvtape

@@ -1,0 +1,139 @@
+#pragma once
+
+#include "core/budget.hpp"
+#include "core/decision.hpp"
+#include "core/json.hpp"
+#include "core/philox.hpp"
+#include "core/types.hpp"
+#include "policies/arguments.hpp"
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kvtape {
+
+/// Which queries may vote on what is kept.
+enum class QuerySource {
+    agnostic,  ///< the last queries of the context
+    question,  ///< the queries of the question
+    oracle,    ///< every query after the context, question and answer: sees the future
+};
+std::string_view name_of(QuerySource source);
+
+/// The queries that vote in one KV head, one run of rows per query head of its group.
+struct Observation {
+    std::span<const Position> positions;  ///< n, ascending
+    MatrixView queries;                   ///< [group * n, head_dim], after RoPE, unscaled; query head major
+    /// Natural-log row normalisers [group * n] of the full attention rows; empty when the rows saw
+    /// nothing but the entries of this view and can be normalised over them.
+    std::span<const float> logsumexp;
+};
+
+/// What one KV head holds at the end of a block. Owns nothing.
+struct HeadView {
+    HeadId id;
+    std::span<const Position> positions;  ///< ascending; row i of keys and values is positions[i]
+    MatrixView keys;                      ///< [held, head_dim], after RoPE; empty unless needed
+    MatrixView values;                    ///< [held, head_dim]; empty unless needed
+    Observation observed;                 ///< empty unless needed
+    /// [group, held]: probability each entry got from all queries so far, per query head; empty
+    /// unless needed.
+    MatrixView column_sums;
+};
+
+/// One layer at the end of a block: its KV heads in order. Valid during the call alone.
+struct LayerView {
+    std::int32_t layer = 0;
+    Block block;
+    std::span<const HeadView> heads;
+};
+
+/// What a policy reads. The driver loads nothing else and refuses, before any work, a run that
+/// cannot provide it.
+struct Needs {
+    bool keys = false;
+    bool values = false;
+    /// Number of last context queries that vote under `QuerySource::agnostic`; 0 when none do.
+    Position window = 0;
+    bool column_sums = false;
+    /// Reads queries after the context whatever the user chose: results are marked `oracle`.
+    bool future = false;
+};
+
+/// The state of a policy over one sequence and one budget or, where one decision is taken, over
+/// one sequence and any number of budgets. One thread at a time.
+class Session {
+  public:
+    virtual ~Session() = default;
+
+    /// After a layer attended. Layers come in order, once per block.
+    virtual void observe(const LayerView& layer) = 0;
+
+    /// After the last layer of a block: what to keep of what is held. Does not change the session,
+    /// so it may be asked for many limits from one observation.
+    virtual Decision decide(const Block& block, const Limit& limit) const = 0;
+
+    /// After `decision` was carried out; only where blocks follow.
+    virtual void settle(const Decision& decision) { static_cast<void>(decision); }
+
+    /// The scores behind `decide(..., limit)` for one head, by held entry: +inf for entries kept by rule, NaN
+    /// where there is none. Empty for policies that do not score.
+    virtual std::vector<float> scores(HeadId head, const Limit& limit) const {
+        static_cast<void>(head), static_cast<void>(limit);
+        return {};
+    }
+};
+
+/// What a session is told about the run it serves.
+struct SessionContext {
+    Shape shape;
+    Position context_len = 0;
+    Position prompt_len = 0;
+    Philox random{0};  ///< the stream of this (policy, sequence)
+    int threads = 1;   ///< a session may use that many inside one call
+};
+
+/// A policy with its parameters. Immutable, so threads share it; outlives its sessions.
+class Policy {
+  public:
+    virtual ~Policy() = default;
+    /// What this policy needs with these parameters.
+    virtual Needs needs() const = 0;
+    /// Every parameter with the value used, an object with sorted keys.
+    virtual Json parameters() const = 0;
+    virtual std::unique_ptr<Session> start(const SessionContext& context) const = 0;
+};
+
+/// How the realised token count relates to `Limit::tokens`.
+enum class BudgetRule {
+    exact,    ///< min(limit, held) in every head
+    at_most,  ///< never more
+    own,      ///< the method has its own arithmetic; tables show what it really kept
+};
+
+/// One line of the table of policies.
+struct PolicyInfo {
+    std::string_view name;
+    std::string_view summary;
+    std::string_view source;    ///< paper and section, or repository
+    std::string_view variants;  ///< values of `compat` and what they change; empty when none
+    BudgetRule budget_rule = BudgetRule::exact;
+    /// Whether a smaller limit keeps a subset of a larger one.
+    bool nested = true;
+    std::vector<Parameter> (*parameters)() = nullptr;
+    /// Throws a usage error that names the parameter, what was found and what is allowed.
+    std::unique_ptr<const Policy> (*make)(const Arguments& arguments) = nullptr;
+};
+
+namespace policies {
+
+/// All policies in file-name order. Written by CMake from the folder (cmake/Table.cmake).
+std::span<const PolicyInfo> all();
+
+}  // namespace policies
+
+}  // namespace kvtape

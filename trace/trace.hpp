@@ -1,0 +1,97 @@
+#pragma once
+
+#include "core/json.hpp"
+#include "core/types.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kvtape {
+
+/// What a span of tokens is.
+enum class SpanKind : std::int32_t { system = 0, context = 1, needle = 2, question = 3, answer = 4, distractor = 5 };
+
+/// Tokens `[begin, end)`. `group` ties a needle to its question; -1 ties it to none.
+struct Span {
+    SpanKind kind = SpanKind::context;
+    Position begin = 0;
+    Position end = 0;
+    std::int32_t group = -1;
+    bool operator==(const Span&) const = default;
+};
+
+/// The root of a trace: the model that ran.
+struct TraceInfo {
+    Shape shape;
+    std::string schema = "1.0";
+    std::string producer;
+    std::string created_utc;
+    std::string fingerprint;  ///< 32 hex digits
+    std::string model_id;
+    std::string model_config;  ///< the checkpoint's config.json, verbatim
+    std::string rope = "{}";   ///< JSON: theta, scaling, rotary_dim, layout, inv_freq
+    std::vector<std::optional<Position>> sliding_window;  ///< per layer; none = full attention
+    bool complete = true;
+};
+
+/// One recorded sequence without its tensors.
+struct SequenceInfo {
+    std::string name;  ///< four digits
+    Position prompt_len = 0;   ///< tokens before the first generated one
+    Position context_len = 0;  ///< position where the question begins
+    std::string task;
+    std::uint64_t seed = 0;
+    std::string answer;
+    std::string generated_text;
+    std::int8_t correct = -1;  ///< 1, 0 or -1 when not judged
+    std::string device;
+
+    std::vector<std::int32_t> tokens;        ///< T ids
+    std::string text;                        ///< all tokens, concatenated UTF-8
+    std::vector<std::int64_t> text_offsets;  ///< T + 1
+    std::vector<Span> spans;
+    std::vector<Position> query_positions;  ///< Tq, ascending
+    std::int32_t top_logits = 0;            ///< K of the two arrays below
+    std::vector<float> logits_top;          ///< [n_gen, K]
+    std::vector<std::int32_t> logits_top_ids;
+
+    Position length() const { return static_cast<Position>(tokens.size()); }
+    Position generated() const { return length() - prompt_len; }
+};
+
+/// Which tensors of a layer to load.
+struct LayerParts {
+    bool keys = false;
+    bool values = false;
+    bool queries = false;
+    bool outputs = false;
+    bool logsumexp = false;
+    bool column_sums = false;
+};
+
+/// One layer of one sequence as float32, caller-owned and reused. Empty where not asked for.
+struct LayerData {
+    std::vector<float> keys;         ///< [kv_heads, T, head_dim], after RoPE
+    std::vector<float> values;       ///< [kv_heads, T, head_dim]
+    std::vector<float> queries;      ///< [query_heads, Tq, head_dim], after RoPE, unscaled
+    std::vector<float> outputs;      ///< [query_heads, Tq, head_dim], before W_o
+    std::vector<float> logsumexp;    ///< [query_heads, Tq]
+    std::vector<float> column_sums;  ///< [query_heads, T], over context queries
+};
+
+/// A recorded run: a file (`trace/reader.hpp`) or tensors in memory (tests, benchmarks).
+class Trace {
+  public:
+    virtual ~Trace() = default;
+    virtual const TraceInfo& info() const = 0;
+    virtual std::int32_t sequences() const = 0;
+    /// Loaded on demand; the reference lives as long as the trace.
+    virtual const SequenceInfo& sequence(std::int32_t index) const = 0;
+    /// Fills the parts asked for. Checksums are verified on the way.
+    virtual void load(std::int32_t sequence, std::int32_t layer, const LayerParts& parts, LayerData& out) const = 0;
+};
+
+}  // namespace kvtape
