@@ -33,11 +33,13 @@ class Budget {
 
     Unit unit() const { return unit_; }
     const std::string& text() const { return text_; }
+    /// The ratio, tokens or bytes as a number, for spacing and display.
+    double amount() const;
     /// The exact ratio, when the unit is a ratio.
     std::optional<Ratio> ratio() const;
-    /// Tokens per KV head and layer to keep of `tokens`: max(1, floor(ratio * tokens)); or the count;
-    /// or bytes / (layers * kv_heads * bytes of an entry). Never more than `tokens`. A byte budget
-    /// that cannot hold one token per head is a usage error that names the least that can.
+    /// Tokens per KV head and layer to keep of `tokens`: max(1, floor(ratio * tokens)); or the
+    /// count; or bytes / (layers * kv_heads * bytes of an entry). Never more than `tokens`. A byte
+    /// budget that cannot hold one token per head is a usage error that names the least that can.
     Position tokens_of(Position tokens, const Shape& shape) const;
 
     /// Budgets compare by meaning, smaller first inside a unit, ratios before tokens before bytes.

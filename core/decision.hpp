@@ -13,7 +13,8 @@ class Decision {
   public:
     Decision() = default;
     Decision(std::int32_t layers, std::int32_t kv_heads)
-        : kv_heads_(kv_heads), keep_(static_cast<std::size_t>(layers) * static_cast<std::size_t>(kv_heads)) {}
+        : kv_heads_(kv_heads),
+          keep_(static_cast<std::size_t>(layers) * static_cast<std::size_t>(kv_heads)) {}
 
     std::vector<Position>& operator[](HeadId id) & { return keep_[index(id)]; }
     const std::vector<Position>& operator[](HeadId id) const& { return keep_[index(id)]; }

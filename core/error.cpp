@@ -36,15 +36,29 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 Error::Error(ErrorKind kind, std::string_view message)
-    : std::runtime_error(""), kind_(kind), message_(one_line(message)) {}
+    : std::runtime_error(""),
+      kind_(kind),
+      message_(one_line(message)) {}
 
-void Error::add(std::string_view context) { message_ = one_line(context) + ": " + message_; }
+void Error::add(std::string_view context) {
+    message_ = one_line(context) + ": " + message_;
+}
 
-Error usage_error(std::string_view message) { return {ErrorKind::usage, message}; }
-Error format_error(std::string_view message) { return {ErrorKind::format, message}; }
-Error io_error(std::string_view message) { return {ErrorKind::io, message}; }
-Error device_error(std::string_view message) { return {ErrorKind::device, message}; }
-Error internal_error(std::string_view message) { return {ErrorKind::internal, message}; }
+Error usage_error(std::string_view message) {
+    return {ErrorKind::usage, message};
+}
+Error format_error(std::string_view message) {
+    return {ErrorKind::format, message};
+}
+Error io_error(std::string_view message) {
+    return {ErrorKind::io, message};
+}
+Error device_error(std::string_view message) {
+    return {ErrorKind::device, message};
+}
+Error internal_error(std::string_view message) {
+    return {ErrorKind::internal, message};
+}
 
 Error errno_error(std::string_view message) {
     const std::string reason = std::generic_category().message(errno);

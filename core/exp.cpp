@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 
 namespace kvtape {
@@ -15,7 +16,9 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 /// 2^k for k in [-1022, 1023].
-double power_of_two(std::int64_t k) { return std::bit_cast<double>((k + 1023) << 52); }
+double power_of_two(std::int64_t k) {
+    return std::bit_cast<double>((k + 1023) << 52);
+}
 
 }  // namespace
 

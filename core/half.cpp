@@ -30,8 +30,8 @@ std::uint16_t float_to_half(float value) {
         return static_cast<std::uint16_t>(sign | 0x7c00u);
     if (magnitude < 0x38800000u) {  // below the smallest normal half: multiples of 2^-24
         const float scaled = std::bit_cast<float>(magnitude) + 0.5f;  // rounds at 2^-24
-        return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(scaled) -
-                                                  std::bit_cast<std::uint32_t>(0.5f)));
+        return static_cast<std::uint16_t>(
+            sign | (std::bit_cast<std::uint32_t>(scaled) - std::bit_cast<std::uint32_t>(0.5f)));
     }
     const std::uint32_t odd = (magnitude >> 13) & 1u;
     return static_cast<std::uint16_t>(sign | ((magnitude - (112u << 23) + 0xfffu + odd) >> 13));
@@ -47,8 +47,8 @@ std::uint16_t float_to_bf16(float value) {
 
 void expect_equal_sizes(std::size_t a, std::size_t b) {
     if (a != b)
-        throw internal_error("converting numbers: " + std::to_string(a) + " elements into room for " +
-                             std::to_string(b));
+        throw internal_error("converting numbers: " + std::to_string(a) +
+                             " elements into room for " + std::to_string(b));
 }
 
 std::span<const std::uint16_t> as_halves(std::span<const std::byte> bytes) {
@@ -119,7 +119,8 @@ void round_to(ElementType type, std::span<float> values) {
             return;
         case ElementType::bfloat16:
             for (float& value : values)
-                value = std::bit_cast<float>(static_cast<std::uint32_t>(float_to_bf16(value)) << 16);
+                value =
+                    std::bit_cast<float>(static_cast<std::uint32_t>(float_to_bf16(value)) << 16);
             return;
     }
 }

@@ -19,8 +19,9 @@ Json parse_json(std::string_view text, std::string_view what) {
             case Json::parse_event_t::object_start:
             case Json::parse_event_t::array_start:
                 if (depth >= deepest)
-                    throw format_error("reading " + std::string(what) + ": JSON nested deeper than " +
-                                       std::to_string(deepest) + " levels");
+                    throw format_error("reading " + std::string(what) +
+                                       ": JSON nested deeper than " + std::to_string(deepest) +
+                                       " levels");
                 keys.emplace_back();
                 break;
             case Json::parse_event_t::object_end:

@@ -17,6 +17,8 @@ namespace kvtape {
 /// A matrix laid out for `multiply`: columns in panels of 32, rows (the contracted index) inside.
 class Packed {
   public:
+    static constexpr Eigen::Index panel_columns = 32;
+
     Packed() = default;
     /// From `rows` [n, k]: the product contracts over k and has n columns (`a · rowsᵀ`).
     static Packed transposed(MatrixView rows);
@@ -25,7 +27,9 @@ class Packed {
 
     Eigen::Index depth() const { return depth_; }
     Eigen::Index columns() const { return columns_; }
-    const float* panel(Eigen::Index index) const { return data_.data() + index * depth_ * 32; }
+    const float* panel(Eigen::Index index) const {
+        return data_.data() + index * depth_ * panel_columns;
+    }
 
   private:
     Eigen::Index depth_ = 0;
@@ -38,7 +42,12 @@ void multiply(MatrixView a, const Packed& b, MutableMatrixView out);
 /// out[m, n] += a[m, k] · b: the chain of each element starts from its old value.
 void multiply_add(MatrixView a, const Packed& b, MutableMatrixView out);
 
-/// x[i] = e^(x[i] - shift) in float32 (error below 2 units in the last place, 0 below e^-87);
+/// out[m, n] = a[m, k] · rows[n, k]ᵀ without keeping a packed copy: for operands used once. The
+/// same bits as `multiply(a, Packed::transposed(rows), out)`.
+void multiply_transposed(MatrixView a, MatrixView rows, MutableMatrixView out);
+
+/// x[i] = e^(x[i] - shift) in float32 (error below 2 units in the last place, 0 below
+/// e^-87, +inf above e^88);
 /// returns the sum in a fixed order, accumulated in double. -inf gives 0.
 double exp_shifted(std::span<float> x, float shift);
 /// The largest element, or -inf for none.

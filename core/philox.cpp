@@ -5,8 +5,12 @@
 namespace kvtape {
 namespace {
 
-std::uint32_t low(std::uint64_t word) { return static_cast<std::uint32_t>(word); }
-std::uint32_t high(std::uint64_t word) { return static_cast<std::uint32_t>(word >> 32); }
+std::uint32_t low(std::uint64_t word) {
+    return static_cast<std::uint32_t>(word);
+}
+std::uint32_t high(std::uint64_t word) {
+    return static_cast<std::uint32_t>(word >> 32);
+}
 
 }  // namespace
 

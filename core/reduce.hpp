@@ -22,8 +22,12 @@ double ordered_sum(std::span<const Number> values) {
     }
     return total;
 }
-inline double ordered_sum(std::span<const float> values) { return ordered_sum<float>(values); }
-inline double ordered_sum(std::span<const double> values) { return ordered_sum<double>(values); }
+inline double ordered_sum(std::span<const float> values) {
+    return ordered_sum<float>(values);
+}
+inline double ordered_sum(std::span<const double> values) {
+    return ordered_sum<double>(values);
+}
 
 /// The arithmetic mean in that order; 0 for no values.
 inline double ordered_mean(std::span<const double> values) {

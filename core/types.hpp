@@ -48,7 +48,9 @@ struct Block {
 /// How a number is stored. Arithmetic is float32 or better everywhere.
 enum class ElementType { float32, float16, bfloat16 };
 
-constexpr std::int64_t bytes_of(ElementType type) { return type == ElementType::float32 ? 4 : 2; }
+constexpr std::int64_t bytes_of(ElementType type) {
+    return type == ElementType::float32 ? 4 : 2;
+}
 constexpr std::string_view name_of(ElementType type) {
     switch (type) {
         case ElementType::float16:

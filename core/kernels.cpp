@@ -1,0 +1,178 @@
+#include "core/kernels.hpp"
+
+#include "core/error.hpp"
+#include "core/kernel_table.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <string>
+
+namespace kvtape {
+namespace {
+
+using Index = Eigen::Index;
+
+constexpr Index width = Packed::panel_columns;
+/// Panels are multiplied in slices of this depth, so that a slice stays in the first-level caches.
+/// Each slice continues the chains of the one before: the bits do not depend on it.
+constexpr Index slice_depth = 256;
+
+std::atomic<Isa>& chosen_isa() {
+    static std::atomic<Isa> isa = supports(Isa::avx512) ? Isa::avx512 : Isa::avx2;
+    return isa;
+}
+
+const KernelTable& kernels() {
+    return active_isa() == Isa::avx512 ? avx512_kernels() : avx2_kernels();
+}
+
+void expect_shapes(bool fit, const char* what) {
+    if (!fit)
+        throw internal_error(std::string(what) + ": the shapes of the operands do not fit");
+}
+
+void multiply_panels(MatrixView a, const Packed& b, MutableMatrixView out, bool add) {
+    expect_shapes(a.cols() == b.depth() && a.rows() == out.rows() && b.columns() == out.cols(),
+                  "multiplying matrices");
+    const KernelTable& table = kernels();
+    if (b.depth() == 0 && !add)
+        out.setZero();
+    for (Index column = 0; column < b.columns(); column += width) {
+        const Index columns = std::min(width, b.columns() - column);
+        for (Index k = 0; k < b.depth(); k += slice_depth)
+            table.multiply_panel(a.data() + k,
+                                 a.outerStride(),
+                                 a.rows(),
+                                 std::min(slice_depth, b.depth() - k),
+                                 b.panel(column / width) + k * width,
+                                 out.data() + column,
+                                 out.outerStride(),
+                                 columns,
+                                 add || k > 0);
+    }
+}
+
+}  // namespace
+
+Packed Packed::transposed(MatrixView rows) {
+    Packed packed;
+    packed.depth_ = rows.cols();
+    packed.columns_ = rows.rows();
+    const Index panels = (packed.columns_ + width - 1) / width;
+    packed.data_.resize(static_cast<std::size_t>(panels * packed.depth_ * width));
+    for (Index i = 0; i < panels; ++i)
+        kernels().pack_transposed(rows.data() + i * width * rows.outerStride(),
+                                  rows.outerStride(),
+                                  std::min(width, packed.columns_ - i * width),
+                                  packed.depth_,
+                                  packed.data_.data() + i * packed.depth_ * width);
+    return packed;
+}
+
+Packed Packed::straight(MatrixView matrix) {
+    Packed packed;
+    packed.depth_ = matrix.rows();
+    packed.columns_ = matrix.cols();
+    const Index panels = (packed.columns_ + width - 1) / width;
+    packed.data_.resize(static_cast<std::size_t>(panels * packed.depth_ * width));
+    for (Index i = 0; i < panels; ++i)
+        for (Index k = 0; k < packed.depth_; ++k) {
+            const float* from = matrix.data() + k * matrix.outerStride() + i * width;
+            std::copy_n(from,
+                        std::min(width, packed.columns_ - i * width),
+                        packed.data_.data() + (i * packed.depth_ + k) * width);
+        }
+    return packed;
+}
+
+void multiply(MatrixView a, const Packed& b, MutableMatrixView out) {
+    multiply_panels(a, b, out, false);
+}
+
+void multiply_add(MatrixView a, const Packed& b, MutableMatrixView out) {
+    multiply_panels(a, b, out, true);
+}
+
+void multiply_transposed(MatrixView a, MatrixView rows, MutableMatrixView out) {
+    expect_shapes(a.cols() == rows.cols() && a.rows() == out.rows() && rows.rows() == out.cols(),
+                  "multiplying by a transposed matrix");
+    const KernelTable& table = kernels();
+    if (a.cols() == 0)
+        out.setZero();
+    std::array<float, slice_depth * width> panel;
+    for (Index column = 0; column < rows.rows(); column += width) {
+        const Index columns = std::min(width, rows.rows() - column);
+        for (Index k = 0; k < a.cols(); k += slice_depth) {
+            const Index depth = std::min(slice_depth, a.cols() - k);
+            table.pack_transposed(rows.data() + column * rows.outerStride() + k,
+                                  rows.outerStride(),
+                                  columns,
+                                  depth,
+                                  panel.data());
+            table.multiply_panel(a.data() + k,
+                                 a.outerStride(),
+                                 a.rows(),
+                                 depth,
+                                 panel.data(),
+                                 out.data() + column,
+                                 out.outerStride(),
+                                 columns,
+                                 k > 0);
+        }
+    }
+}
+
+double exp_shifted(std::span<float> x, float shift) {
+    return kernels().exp_shifted(x.data(), std::ssize(x), shift);
+}
+
+float maximum(std::span<const float> x) {
+    return kernels().maximum(x.data(), std::ssize(x));
+}
+
+void add_scaled(std::span<const float> x, float factor, std::span<float> out) {
+    expect_shapes(x.size() == out.size(), "adding a scaled vector");
+    kernels().add_scaled(x.data(), std::ssize(x), factor, out.data());
+}
+
+void squared_norms(MatrixView rows, std::span<float> out) {
+    expect_shapes(rows.rows() == std::ssize(out), "computing norms");
+    kernels().squared_norms(rows.data(), rows.outerStride(), rows.rows(), rows.cols(), out.data());
+}
+
+float dot(std::span<const float> a, std::span<const float> b) {
+    expect_shapes(a.size() == b.size(), "computing a dot product");
+    return kernels().dot(a.data(), b.data(), std::ssize(a));
+}
+
+void column_range(MatrixView rows, std::span<float> smallest, std::span<float> largest) {
+    expect_shapes(rows.rows() > 0 && rows.cols() == std::ssize(smallest) &&
+                      rows.cols() == std::ssize(largest),
+                  "computing the range of columns");
+    kernels().column_range(
+        rows.data(), rows.outerStride(), rows.rows(), rows.cols(), smallest.data(), largest.data());
+}
+
+Isa active_isa() {
+    return chosen_isa().load(std::memory_order_relaxed);
+}
+
+std::string_view name_of(Isa isa) {
+    return isa == Isa::avx512 ? "avx512" : "avx2";
+}
+
+bool supports(Isa isa) {
+    if (isa == Isa::avx512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+void use_isa(Isa isa) {
+    if (!supports(isa))
+        throw usage_error("choosing kernels: this processor has no " + std::string(name_of(isa)));
+    chosen_isa().store(isa, std::memory_order_relaxed);
+}
+
+}  // namespace kvtape

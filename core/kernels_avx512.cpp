@@ -1,0 +1,118 @@
+#include "core/kernel_table.hpp"
+
+#include <immintrin.h>
+
+namespace kvtape {
+namespace {
+
+/// 16 floats.
+struct Lanes {
+    __m512 all;
+};
+
+inline Lanes zero() {
+    return {_mm512_setzero_ps()};
+}
+inline Lanes broadcast(float x) {
+    return {_mm512_set1_ps(x)};
+}
+inline Lanes load(const float* p) {
+    return {_mm512_loadu_ps(p)};
+}
+inline void store(float* p, Lanes v) {
+    _mm512_storeu_ps(p, v.all);
+}
+inline Lanes fused(Lanes a, Lanes b, Lanes c) {
+    return {_mm512_fmadd_ps(a.all, b.all, c.all)};
+}
+inline Lanes add(Lanes a, Lanes b) {
+    return {_mm512_add_ps(a.all, b.all)};
+}
+inline Lanes subtract(Lanes a, Lanes b) {
+    return {_mm512_sub_ps(a.all, b.all)};
+}
+inline Lanes multiply(Lanes a, Lanes b) {
+    return {_mm512_mul_ps(a.all, b.all)};
+}
+inline Lanes smaller(Lanes a, Lanes b) {
+    return {_mm512_min_ps(a.all, b.all)};
+}
+inline Lanes larger(Lanes a, Lanes b) {
+    return {_mm512_max_ps(a.all, b.all)};
+}
+inline Lanes nearest_integer(Lanes a) {
+    return {_mm512_roundscale_ps(a.all, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+/// x * 2^whole for normal results.
+inline Lanes scale(Lanes x, Lanes whole) {
+    const __m512i shift = _mm512_slli_epi32(_mm512_cvtps_epi32(whole.all), 23);
+    return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x.all), shift))};
+}
+/// `then` where a < b, else `otherwise`.
+inline Lanes where_less(Lanes a, Lanes b, Lanes then, Lanes otherwise) {
+    const __mmask16 less = _mm512_cmp_ps_mask(a.all, b.all, _CMP_LT_OQ);
+    return {_mm512_mask_blend_ps(less, otherwise.all, then.all)};
+}
+/// `then` where a is NaN, else `otherwise`.
+inline Lanes where_nan(Lanes a, Lanes then, Lanes otherwise) {
+    const __mmask16 unordered = _mm512_cmp_ps_mask(a.all, a.all, _CMP_UNORD_Q);
+    return {_mm512_mask_blend_ps(unordered, otherwise.all, then.all)};
+}
+
+/// 16 doubles in two registers.
+struct WideLanes {
+    __m512d low, high;
+};
+inline WideLanes wide_zero() {
+    return {_mm512_setzero_pd(), _mm512_setzero_pd()};
+}
+inline WideLanes wide_add(WideLanes sum, Lanes x) {
+    return {_mm512_add_pd(sum.low, _mm512_cvtps_pd(_mm512_castps512_ps256(x.all))),
+            _mm512_add_pd(sum.high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(x.all, 1)))};
+}
+inline void wide_store(double* p, WideLanes v) {
+    _mm512_storeu_pd(p, v.low);
+    _mm512_storeu_pd(p + 8, v.high);
+}
+
+constexpr int tile_rows = 12;  // 12 x 32 outputs: 24 of 32 registers
+constexpr int tile_lanes = 2;
+
+inline void transpose_block(const float* rows, std::ptrdiff_t stride, float* out) {
+    __m512 r[16], t[16];
+    for (int i = 0; i < 16; ++i)
+        r[i] = _mm512_loadu_ps(rows + i * stride);
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; ++i) {
+        t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 4; ++i) {
+        _mm512_storeu_ps(out + i * 32, _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88));
+        _mm512_storeu_ps(out + (i + 8) * 32, _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd));
+        _mm512_storeu_ps(out + (i + 4) * 32, _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88));
+        _mm512_storeu_ps(out + (i + 12) * 32, _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd));
+    }
+}
+
+#include "core/kernels_body.inl"
+
+}  // namespace
+
+const KernelTable& avx512_kernels() {
+    static constexpr KernelTable table = make_table();
+    return table;
+}
+
+}  // namespace kvtape

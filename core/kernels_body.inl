@@ -1,0 +1,253 @@
+// The kernels, over 16-lane vectors. Included by kernels_avx2.cpp and kernels_avx512.cpp, each of
+// which defines Lanes and its operations first.
+
+constexpr std::ptrdiff_t lane_count = 16;
+constexpr std::ptrdiff_t panel_width = 32;
+
+/// The first `count` floats of p, zero (or `fill`) behind them.
+inline Lanes load_first(const float* p, std::ptrdiff_t count, float fill) {
+    float padded[lane_count];
+    for (std::ptrdiff_t i = 0; i < lane_count; ++i)
+        padded[i] = i < count ? p[i] : fill;
+    return load(padded);
+}
+
+inline void store_first(float* p, std::ptrdiff_t count, Lanes v) {
+    float padded[lane_count];
+    store(padded, v);
+    for (std::ptrdiff_t i = 0; i < count; ++i)
+        p[i] = padded[i];
+}
+
+/// Lane i and i + 8, then i + 4, i + 2, i + 1: the one shape of sum over lanes.
+template <typename Number>
+inline Number tree_sum(Number* lanes) {
+    for (std::ptrdiff_t width = lane_count / 2; width > 0; width /= 2)
+        for (std::ptrdiff_t i = 0; i < width; ++i)
+            lanes[i] += lanes[i + width];
+    return lanes[0];
+}
+
+inline float tree_sum(Lanes v) {
+    float lanes[lane_count];
+    store(lanes, v);
+    return tree_sum(lanes);
+}
+
+/// One tile: `Rows` rows of a by `tile_lanes` vectors of the panel.
+template <unsigned Rows>
+inline void multiply_tile(const float* a,
+                          std::ptrdiff_t a_stride,
+                          std::ptrdiff_t depth,
+                          const float* panel,
+                          float* out,
+                          std::ptrdiff_t out_stride,
+                          std::ptrdiff_t columns,
+                          int add_to_old) {
+    Lanes sums[std::size_t{Rows}][tile_lanes];
+    for (std::ptrdiff_t i = 0; i < std::ptrdiff_t{Rows}; ++i)
+        for (int j = 0; j < tile_lanes; ++j) {
+            const std::ptrdiff_t left = columns - j * lane_count;
+            sums[i][j] = !add_to_old ? zero()
+                         : left >= lane_count
+                             ? load(out + i * out_stride + j * lane_count)
+                             : load_first(out + i * out_stride + j * lane_count, left, 0.0f);
+        }
+    for (std::ptrdiff_t k = 0; k < depth; ++k) {
+        Lanes b[tile_lanes];
+        for (int j = 0; j < tile_lanes; ++j)
+            b[j] = load(panel + k * panel_width + j * lane_count);
+        for (std::ptrdiff_t i = 0; i < std::ptrdiff_t{Rows}; ++i) {
+            const Lanes x = broadcast(a[i * a_stride + k]);
+            for (int j = 0; j < tile_lanes; ++j)
+                sums[i][j] = fused(x, b[j], sums[i][j]);
+        }
+    }
+    for (std::ptrdiff_t i = 0; i < std::ptrdiff_t{Rows}; ++i)
+        for (int j = 0; j < tile_lanes; ++j) {
+            const std::ptrdiff_t left = columns - j * lane_count;
+            if (left >= lane_count)
+                store(out + i * out_stride + j * lane_count, sums[i][j]);
+            else if (left > 0)
+                store_first(out + i * out_stride + j * lane_count, left, sums[i][j]);
+        }
+}
+
+/// Runs tiles of `Rows` rows while they fit, then narrower ones.
+template <unsigned Rows>
+inline void multiply_rows(const float* a,
+                          std::ptrdiff_t a_stride,
+                          std::ptrdiff_t rows,
+                          std::ptrdiff_t depth,
+                          const float* panel,
+                          float* out,
+                          std::ptrdiff_t out_stride,
+                          std::ptrdiff_t columns,
+                          int add_to_old) {
+    constexpr std::ptrdiff_t height = Rows;
+    for (; rows >= height; rows -= height, a += height * a_stride, out += height * out_stride)
+        multiply_tile<Rows>(a, a_stride, depth, panel, out, out_stride, columns, add_to_old);
+    if constexpr (Rows > 1)
+        multiply_rows<Rows / 2>(
+            a, a_stride, rows, depth, panel, out, out_stride, columns, add_to_old);
+}
+
+void multiply_panel(const float* a,
+                    std::ptrdiff_t a_stride,
+                    std::ptrdiff_t rows,
+                    std::ptrdiff_t depth,
+                    const float* panel,
+                    float* out,
+                    std::ptrdiff_t out_stride,
+                    std::ptrdiff_t columns,
+                    int add_to_old) {
+    constexpr std::ptrdiff_t tile_width = tile_lanes * lane_count;
+    for (std::ptrdiff_t j = 0; j < columns; j += tile_width)
+        multiply_rows<tile_rows>(
+            a, a_stride, rows, depth, panel + j, out + j, out_stride, columns - j, add_to_old);
+}
+
+void pack_transposed(const float* rows,
+                     std::ptrdiff_t stride,
+                     std::ptrdiff_t columns,
+                     std::ptrdiff_t depth,
+                     float* panel) {
+    for (std::ptrdiff_t j = 0; j < panel_width; j += lane_count) {
+        const bool whole = columns - j >= lane_count;
+        std::ptrdiff_t k = 0;
+        for (; whole && k + lane_count <= depth; k += lane_count)
+            transpose_block(rows + j * stride + k, stride, panel + k * panel_width + j);
+        for (; k < depth; ++k)
+            for (std::ptrdiff_t i = j; i < j + lane_count; ++i)
+                panel[k * panel_width + i] = i < columns ? rows[i * stride + k] : 0.0f;
+    }
+}
+
+/// e^x in float32: reduction by ln 2 in two parts, then the Taylor polynomial of degree 7, whose
+/// remainder on [-ln 2 / 2, ln 2 / 2] is below 2^-27.
+inline Lanes exp_lanes(Lanes x) {
+    const Lanes lowest = broadcast(-87.33654f);
+    const Lanes highest = broadcast(88.3f);
+    const Lanes clamped = smaller(larger(x, lowest), highest);
+    const Lanes whole = nearest_integer(multiply(clamped, broadcast(1.44269504088896341f)));
+    Lanes r = fused(whole, broadcast(-0.693145751953125f), clamped);
+    r = fused(whole, broadcast(-1.42860682030941723e-6f), r);
+    Lanes sum = broadcast(1.9841270e-4f);
+    sum = fused(sum, r, broadcast(1.3888889e-3f));
+    sum = fused(sum, r, broadcast(8.3333333e-3f));
+    sum = fused(sum, r, broadcast(4.1666667e-2f));
+    sum = fused(sum, r, broadcast(1.6666667e-1f));
+    sum = fused(sum, r, broadcast(0.5f));
+    sum = fused(multiply(r, r), sum, r);
+    const Lanes value = scale(add(sum, broadcast(1.0f)), whole);
+    const Lanes bounded =
+        where_less(x, lowest, zero(), where_less(highest, x, broadcast(__builtin_inff()), value));
+    return where_nan(x, x, bounded);
+}
+
+double exp_shifted(float* x, std::ptrdiff_t count, float shift) {
+    const Lanes offset = broadcast(shift);
+    WideLanes sum = wide_zero();
+    std::ptrdiff_t i = 0;
+    for (; i + lane_count <= count; i += lane_count) {
+        const Lanes value = exp_lanes(subtract(load(x + i), offset));
+        store(x + i, value);
+        sum = wide_add(sum, value);
+    }
+    if (i < count) {
+        // Lanes behind the end hold -inf and so add e^-inf = 0.
+        const Lanes tail = load_first(x + i, count - i, -__builtin_inff());
+        const Lanes value = exp_lanes(subtract(tail, offset));
+        store_first(x + i, count - i, value);
+        float padded[lane_count];
+        store(padded, value);
+        sum = wide_add(sum, load_first(padded, count - i, 0.0f));
+    }
+    double lanes[lane_count];
+    wide_store(lanes, sum);
+    return tree_sum(lanes);
+}
+
+float maximum(const float* x, std::ptrdiff_t count) {
+    Lanes best = broadcast(-__builtin_inff());
+    std::ptrdiff_t i = 0;
+    for (; i + lane_count <= count; i += lane_count)
+        best = larger(load(x + i), best);
+    if (i < count)
+        best = larger(load_first(x + i, count - i, -__builtin_inff()), best);
+    float lanes[lane_count];
+    store(lanes, best);
+    for (int lane = 1; lane < lane_count; ++lane)
+        lanes[0] = lanes[lane] > lanes[0] ? lanes[lane] : lanes[0];
+    return lanes[0];
+}
+
+void add_scaled(const float* x, std::ptrdiff_t count, float factor, float* out) {
+    const Lanes weight = broadcast(factor);
+    std::ptrdiff_t i = 0;
+    for (; i + lane_count <= count; i += lane_count)
+        store(out + i, fused(weight, load(x + i), load(out + i)));
+    if (i < count)
+        store_first(
+            out + i,
+            count - i,
+            fused(
+                weight, load_first(x + i, count - i, 0.0f), load_first(out + i, count - i, 0.0f)));
+}
+
+float dot(const float* a, const float* b, std::ptrdiff_t count) {
+    Lanes sum = zero();
+    std::ptrdiff_t i = 0;
+    for (; i + lane_count <= count; i += lane_count)
+        sum = fused(load(a + i), load(b + i), sum);
+    if (i < count)
+        sum = fused(load_first(a + i, count - i, 0.0f), load_first(b + i, count - i, 0.0f), sum);
+    return tree_sum(sum);
+}
+
+void squared_norms(const float* rows,
+                   std::ptrdiff_t stride,
+                   std::ptrdiff_t count,
+                   std::ptrdiff_t depth,
+                   float* out) {
+    for (std::ptrdiff_t i = 0; i < count; ++i)
+        out[i] = dot(rows + i * stride, rows + i * stride, depth);
+}
+
+void column_range(const float* rows,
+                  std::ptrdiff_t stride,
+                  std::ptrdiff_t count,
+                  std::ptrdiff_t depth,
+                  float* smallest,
+                  float* largest) {
+    std::ptrdiff_t j = 0;
+    for (; j + lane_count <= depth; j += lane_count) {
+        Lanes low = load(rows + j), high = low;
+        for (std::ptrdiff_t i = 1; i < count; ++i) {
+            const Lanes x = load(rows + i * stride + j);
+            low = smaller(x, low);
+            high = larger(x, high);
+        }
+        store(smallest + j, low);
+        store(largest + j, high);
+    }
+    for (; j < depth; ++j) {
+        smallest[j] = largest[j] = rows[j];
+        for (std::ptrdiff_t i = 1; i < count; ++i) {
+            const float x = rows[i * stride + j];
+            smallest[j] = x < smallest[j] ? x : smallest[j];
+            largest[j] = x > largest[j] ? x : largest[j];
+        }
+    }
+}
+
+constexpr KernelTable make_table() {
+    return {multiply_panel,
+            pack_transposed,
+            exp_shifted,
+            maximum,
+            add_scaled,
+            dot,
+            squared_norms,
+            column_range};
+}

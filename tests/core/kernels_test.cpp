@@ -1,0 +1,219 @@
+#include "core/kernels.hpp"
+
+#include "core/exp.hpp"
+#include "core/philox.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/reference.hpp"
+
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+using namespace kvtape;
+
+namespace {
+
+Matrix random_matrix(Eigen::Index rows, Eigen::Index columns, std::uint64_t stream) {
+    const Philox random(11, stream);
+    Matrix matrix(rows, columns);
+    for (Eigen::Index i = 0; i < matrix.size(); ++i)
+        matrix.data()[i] =
+            static_cast<float>(2.0 * random.uniform(static_cast<std::uint64_t>(i)) - 1.0);
+    return matrix;
+}
+
+/// Every instruction set this processor has.
+std::vector<Isa> instruction_sets() {
+    std::vector<Isa> found = {Isa::avx2};
+    if (supports(Isa::avx512))
+        found.push_back(Isa::avx512);
+    return found;
+}
+
+/// Runs `body` on every instruction set and puts the old choice back.
+template <typename Body>
+void on_every_isa(const Body& body) {
+    const Isa before = active_isa();
+    for (const Isa isa : instruction_sets()) {
+        use_isa(isa);
+        body();
+    }
+    use_isa(before);
+}
+
+}  // namespace
+
+TEST_CASE("products equal one chain of fused multiply-adds per element, bit for bit",
+          "[core][kernels]") {
+    const auto [m, n, k] = GENERATE(table<int, int, int>({{1, 1, 1},
+                                                          {1, 40, 64},
+                                                          {3, 31, 17},
+                                                          {12, 32, 64},
+                                                          {13, 33, 300},
+                                                          {29, 70, 513},
+                                                          {7, 5, 0}}));
+    const Matrix a = random_matrix(m, k, 1), rows = random_matrix(n, k, 2);
+    Matrix expected = random_matrix(m, n, 3);
+    const Matrix old = expected;
+    for (int i = 0; i < m; ++i)
+        for (int j = 0; j < n; ++j) {
+            expected(i, j) = 0.0f;
+            for (int c = 0; c < k; ++c)
+                expected(i, j) = std::fma(a(i, c), rows(j, c), expected(i, j));
+        }
+    on_every_isa([&] {
+        Matrix out = Matrix::Constant(m, n, 7.0f);
+        multiply(view(a), Packed::transposed(view(rows)), mutable_view(out));
+        CHECK(out == expected);
+        const Matrix straight = rows.transpose();
+        multiply(view(a), Packed::straight(view(straight)), mutable_view(out));
+        CHECK(out == expected);
+        out.setConstant(7.0f);
+        multiply_transposed(view(a), view(rows), mutable_view(out));
+        CHECK(out == expected);
+    });
+    on_every_isa([&] {
+        Matrix out = old, chained = old;
+        for (int i = 0; i < m; ++i)
+            for (int j = 0; j < n; ++j)
+                for (int c = 0; c < k; ++c)
+                    chained(i, j) = std::fma(a(i, c), rows(j, c), chained(i, j));
+        multiply_add(view(a), Packed::transposed(view(rows)), mutable_view(out));
+        CHECK(out == chained);
+    });
+}
+
+TEST_CASE("products write nothing outside a strided result", "[core][kernels]") {
+    const Matrix a = random_matrix(5, 20, 1), rows = random_matrix(9, 20, 2);
+    Matrix wide = Matrix::Constant(5, 16, 3.0f);
+    MutableMatrixView part(wide.data() + 2, 5, 9, Eigen::OuterStride<>(16));
+    on_every_isa([&] {
+        multiply_transposed(view(a), view(rows), part);
+        CHECK((wide.leftCols(2).array() == 3.0f).all());
+        CHECK((wide.rightCols(5).array() == 3.0f).all());
+    });
+}
+
+TEST_CASE("row sums have one shape on every instruction set and follow the double twin",
+          "[core][kernels]") {
+    const int count = GENERATE(1, 15, 16, 17, 64, 127, 128, 1000);
+    const Matrix rows = random_matrix(3, count, 5);
+    std::vector<std::vector<float>> norms;
+    std::vector<float> products;
+    on_every_isa([&] {
+        norms.emplace_back(3);
+        squared_norms(view(rows), norms.back());
+        products.push_back(dot({rows.row(0).data(), static_cast<std::size_t>(count)},
+                               {rows.row(1).data(), static_cast<std::size_t>(count)}));
+    });
+    for (std::size_t i = 0; i < norms.size(); ++i) {
+        CHECK(norms[i] == norms[0]);
+        CHECK(std::bit_cast<std::uint32_t>(products[i]) ==
+              std::bit_cast<std::uint32_t>(products[0]));
+    }
+    for (int i = 0; i < 3; ++i)
+        CHECK(norms[0][static_cast<std::size_t>(i)] ==
+              Approx(rows.row(i).cast<double>().squaredNorm()).epsilon(1e-6));
+}
+
+TEST_CASE("the float exponential stays within two units of the last place", "[core][kernels]") {
+    std::vector<float> x;
+    for (float value = -87.3f; value < 88.2f; value += 0.00371f)
+        x.push_back(value);
+    on_every_isa([&] {
+        std::vector<float> y = x;
+        const double sum = exp_shifted(y, 0.0f);
+        double worst = 0.0, expected_sum = 0.0;
+        for (std::size_t i = 0; i < x.size(); ++i) {
+            const double exact = std::exp(static_cast<double>(x[i]));
+            const double unit =
+                static_cast<double>(std::nextafter(y[i], std::numeric_limits<float>::infinity())) -
+                static_cast<double>(y[i]);
+            worst = std::max(worst, std::abs(static_cast<double>(y[i]) - exact) / unit);
+            expected_sum += static_cast<double>(y[i]);
+        }
+        CHECK(worst < 2.0);
+        CHECK(sum == Approx(expected_sum).epsilon(1e-12));
+    });
+}
+
+TEST_CASE("the float exponential has the same bits on every instruction set", "[core][kernels]") {
+    std::vector<std::vector<float>> results;
+    std::vector<double> sums;
+    on_every_isa([&] {
+        std::vector<float> x;
+        for (int i = 0; i < 1003; ++i)
+            x.push_back(-90.0f + 0.13f * static_cast<float>(i % 900));
+        sums.push_back(exp_shifted(x, 1.5f));
+        results.push_back(x);
+    });
+    for (std::size_t i = 0; i < results.size(); ++i) {
+        CHECK(results[i] == results[0]);
+        CHECK(sums[i] == sums[0]);
+    }
+}
+
+TEST_CASE("the float exponential handles the ends of the range", "[core][kernels]") {
+    const float infinity = std::numeric_limits<float>::infinity();
+    on_every_isa([&] {
+        std::vector<float> x = {-infinity, -100.0f, 0.0f, 89.0f, infinity, std::nanf("")};
+        exp_shifted(x, 0.0f);
+        CHECK(x[0] == 0.0f);
+        CHECK(x[1] == 0.0f);
+        CHECK(x[2] == 1.0f);
+        CHECK(x[3] == infinity);
+        CHECK(x[4] == infinity);
+        CHECK(std::isnan(x[5]));
+    });
+}
+
+TEST_CASE("maximum, scaled addition and column ranges agree with plain loops", "[core][kernels]") {
+    const int count = GENERATE(1, 16, 37, 128);
+    const Matrix rows = random_matrix(9, count, 8);
+    const std::size_t size = static_cast<std::size_t>(count);
+    on_every_isa([&] {
+        CHECK(maximum({rows.data(), size}) == rows.row(0).maxCoeff());
+        std::vector<float> sum(rows.row(1).data(), rows.row(1).data() + count);
+        add_scaled({rows.data(), size}, 0.3f, sum);
+        for (std::size_t i = 0; i < size; ++i)
+            CHECK(sum[i] == std::fma(0.3f, rows.data()[i], rows.row(1).data()[i]));
+        std::vector<float> low(size), high(size);
+        column_range(view(rows), low, high);
+        for (int j = 0; j < count; ++j) {
+            CHECK(low[static_cast<std::size_t>(j)] == rows.col(j).minCoeff());
+            CHECK(high[static_cast<std::size_t>(j)] == rows.col(j).maxCoeff());
+        }
+    });
+    CHECK(maximum({}) == -std::numeric_limits<float>::infinity());
+}
+
+TEST_CASE("the double exponential and logarithm stay within two units of the last place",
+          "[core][exp]") {
+    const auto units = [](double found, double exact) {
+        const double next =
+            std::nextafter(std::abs(exact), std::numeric_limits<double>::infinity());
+        return std::abs(found - exact) / (next - std::abs(exact));
+    };
+    double worst_exponential = 0.0, worst_logarithm = 0.0;
+    for (int i = 0; i < 400000; ++i) {
+        const double x = -707.0 + 0.003533 * i;
+        worst_exponential = std::max(worst_exponential, units(exponential(x), std::exp(x)));
+        const double y = std::exp(x) * (1.0 + 1e-3 * (i % 7));
+        worst_logarithm = std::max(worst_logarithm, units(logarithm(y), std::log(y)));
+    }
+    CHECK(worst_exponential < 2.0);
+    CHECK(worst_logarithm < 2.0);
+    for (int i = 1; i < 2000; ++i)
+        CHECK(logarithm(0.5 + 0.0005 * i) ==
+              Approx(std::log(0.5 + 0.0005 * i)).epsilon(4e-16).margin(1e-18));
+    CHECK(exponential(0.0) == 1.0);
+    CHECK(exponential(-1000.0) == 0.0);
+    CHECK(exponential(-744.0) == Approx(std::exp(-744.0)).margin(1e-323));
+    CHECK(std::isinf(exponential(1000.0)));
+    CHECK(std::isnan(exponential(std::nan(""))));
+    CHECK(logarithm(1.0) == 0.0);
+    CHECK(std::isinf(logarithm(0.0)));
+    CHECK(std::isnan(logarithm(-1.0)));
+    CHECK(logarithm(5e-324) == Approx(std::log(5e-324)).epsilon(1e-15));
+}
