@@ -2,13 +2,14 @@
 #
 # One static library `kvtape_<name>` per folder. LINK names what its headers need.
 # With KVTAPE_TWIN_V4 a second library `kvtape_<name>_v4` is built from the same sources for
-# x86-64-v4; the determinism test compares the two programs bit for bit.
+# x86-64-v4 (its property KVTAPE_V4 says so); the determinism test compares the two programs bit
+# for bit.
 function(kvtape_room name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK;SYSTEM")
   kvtape_library(${name} "" "${arg_SOURCES}" "${arg_LINK}" "${arg_SYSTEM}")
   if(KVTAPE_TWIN_V4)
     kvtape_library(${name} "_v4" "${arg_SOURCES}" "${arg_LINK}" "${arg_SYSTEM}")
-    target_compile_options(kvtape_${name}_v4 PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-march=x86-64-v4>)
+    set_target_properties(kvtape_${name}_v4 PROPERTIES KVTAPE_V4 ON)
   endif()
 endfunction()
 

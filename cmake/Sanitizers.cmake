@@ -1,11 +1,16 @@
-# KVTAPE_SANITIZE: empty, `address` (with undefined behaviour) or `thread`.
-set(KVTAPE_SANITIZE "" CACHE STRING "Build with a sanitizer: address, thread or nothing")
+# KVTAPE_SANITIZE: empty, `address` (with undefined behaviour), `fuzzer` (both, and the coverage that
+# libFuzzer steers by) or `thread`.
+set(KVTAPE_SANITIZE "" CACHE STRING "Build with a sanitizer: address, fuzzer, thread or nothing")
 if(KVTAPE_SANITIZE STREQUAL "address")
   target_compile_options(kvtape_options INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(kvtape_options INTERFACE -fsanitize=address,undefined)
+elseif(KVTAPE_SANITIZE STREQUAL "fuzzer")
+  set(flags -fsanitize=fuzzer-no-link,address,undefined)
+  target_compile_options(kvtape_options INTERFACE ${flags} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(kvtape_options INTERFACE ${flags})
 elseif(KVTAPE_SANITIZE STREQUAL "thread")
   target_compile_options(kvtape_options INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
   target_link_options(kvtape_options INTERFACE -fsanitize=thread)
 elseif(NOT KVTAPE_SANITIZE STREQUAL "")
-  message(FATAL_ERROR "KVTAPE_SANITIZE is ${KVTAPE_SANITIZE}; it must be address, thread or empty")
+  message(FATAL_ERROR "KVTAPE_SANITIZE is ${KVTAPE_SANITIZE}; it must be address, fuzzer, thread or empty")
 endif()
