@@ -1,7 +1,92 @@
-# Finds nvcc and cuBLASLt and sets KVTAPE_HAS_CUDA. cuBLASLt may come from the toolkit or from an
-# installed `nvidia-cublas` Python wheel (KVTAPE_CUBLAS_ROOT names its folder with include/ and lib/).
+# Finds nvcc and cuBLASLt. Sets KVTAPE_HAS_CUDA; when it is ON, the language CUDA is enabled with
+# C++20 and the target kvtape::cuda brings the static CUDA runtime and cuBLASLt.
+#
+# cuBLASLt may lie in the toolkit or in an installed `nvidia-cublas` Python wheel. Looked at, in this
+# order: KVTAPE_CUBLAS_ROOT (a folder that holds include/ and lib/), the toolkit, the wheel that
+# `./dev setup --cuda` puts into .deps/, the module path of python3.
 set(KVTAPE_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
+set(KVTAPE_CUBLAS_ROOT "" CACHE PATH "Folder with include/ and lib/ of cuBLAS, where it is not found")
 set(KVTAPE_HAS_CUDA OFF)
+
+# The reason why the backend cannot be built, or nothing, in <out>.
+function(kvtape_find_cublas out)
+  set(${out} "" PARENT_SCOPE)
+  if(TARGET CUDA::cublasLt AND NOT KVTAPE_CUBLAS_ROOT)
+    add_library(kvtape_cublaslt INTERFACE)
+    target_link_libraries(kvtape_cublaslt INTERFACE CUDA::cublasLt)
+    return()
+  endif()
+  set(major ${CUDAToolkit_VERSION_MAJOR})
+  execute_process(COMMAND python3 -c "import sys; print(';'.join(p for p in sys.path if p))"
+    OUTPUT_VARIABLE python_path OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE ignored)
+  set(folders ${KVTAPE_CUBLAS_ROOT})
+  foreach(root IN ITEMS ${KVTAPE_CUBLAS_ROOT} ${PROJECT_SOURCE_DIR}/.deps/cublas LISTS python_path)
+    list(APPEND folders ${root}/nvidia/cu${major} ${root}/nvidia/cublas)
+  endforeach()
+  foreach(folder IN LISTS folders)
+    find_path(header cublasLt.h PATHS ${folder}/include NO_DEFAULT_PATH NO_CACHE)
+    find_library(library NAMES cublasLt libcublasLt.so.${major} PATHS ${folder}/lib64 ${folder}/lib
+      NO_DEFAULT_PATH NO_CACHE)
+    if(NOT header OR NOT library)
+      unset(header)
+      unset(library)
+      continue()
+    endif()
+    file(STRINGS ${header}/cublas_api.h version REGEX "#define CUBLAS_VER_MAJOR ")
+    if(NOT version MATCHES " ${major}$")
+      set(${out} "cuBLAS in ${folder} is not of version ${major}, which nvcc needs" PARENT_SCOPE)
+      return()
+    endif()
+    add_library(kvtape_cublaslt SHARED IMPORTED GLOBAL)
+    set_target_properties(kvtape_cublaslt PROPERTIES
+      IMPORTED_LOCATION ${library} INTERFACE_INCLUDE_DIRECTORIES ${header})
+    message(STATUS "cuBLASLt: ${library}")
+    return()
+  endforeach()
+  set(${out} "cuBLASLt is neither in the CUDA toolkit nor in an nvidia-cublas wheel" PARENT_SCOPE)
+endfunction()
+
 if(NOT KVTAPE_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "KVTAPE_CUDA is ${KVTAPE_CUDA}; it must be AUTO, ON or OFF")
+elseif(NOT KVTAPE_CUDA STREQUAL "OFF")
+  find_program(KVTAPE_NVCC nvcc PATHS ENV CUDA_PATH /usr/local/cuda PATH_SUFFIXES bin)
+  if(KVTAPE_NVCC AND NOT DEFINED ENV{CUDACXX})
+    set(ENV{CUDACXX} ${KVTAPE_NVCC})
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    find_package(CUDAToolkit QUIET REQUIRED)
+    kvtape_find_cublas(kvtape_cuda_lacks)
+  else()
+    set(kvtape_cuda_lacks "no working CUDA compiler (nvcc) is on PATH or in /usr/local/cuda/bin")
+  endif()
+
+  if(kvtape_cuda_lacks AND KVTAPE_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "KVTAPE_CUDA=ON, but ${kvtape_cuda_lacks}. "
+      "With the CUDA toolkit installed, run `./dev setup --cuda`, then configure again.")
+  elseif(kvtape_cuda_lacks)
+    message(STATUS "CUDA backend left out: ${kvtape_cuda_lacks}")
+  else()
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 80 90)
+    endif()
+    enable_language(CUDA)
+    # CMake 3.25 does not know that nvcc 13 speaks C++20 and would quietly fall back to 17.
+    if(NOT "cuda_std_20" IN_LIST CMAKE_CUDA_COMPILE_FEATURES)
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+      list(APPEND CMAKE_CUDA_COMPILE_FEATURES cuda_std_20)
+    endif()
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    set(CMAKE_CUDA_EXTENSIONS OFF)
+    # Installed programs find a cuBLASLt that lies in a wheel, too.
+    set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
+    add_library(kvtape_cuda_libraries INTERFACE)
+    add_library(kvtape::cuda ALIAS kvtape_cuda_libraries)
+    target_link_libraries(kvtape_cuda_libraries INTERFACE kvtape_cublaslt CUDA::cudart_static)
+    set(KVTAPE_HAS_CUDA ON)
+    message(STATUS "CUDA backend: nvcc ${CUDAToolkit_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
+  endif()
 endif()
