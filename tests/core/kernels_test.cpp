@@ -8,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 using namespace kvtape;
@@ -46,13 +47,15 @@ void on_every_isa(const Body& body) {
 
 TEST_CASE("products equal one chain of fused multiply-adds per element, bit for bit",
           "[core][kernels]") {
-    const auto [m, n, k] = GENERATE(table<int, int, int>({{1, 1, 1},
-                                                          {1, 40, 64},
-                                                          {3, 31, 17},
-                                                          {12, 32, 64},
-                                                          {13, 33, 300},
-                                                          {29, 70, 513},
-                                                          {7, 5, 0}}));
+    // clang 14 cannot capture structured bindings.
+    int m = 0, n = 0, k = 0;
+    std::tie(m, n, k) = GENERATE(table<int, int, int>({{1, 1, 1},
+                                                       {1, 40, 64},
+                                                       {3, 31, 17},
+                                                       {12, 32, 64},
+                                                       {13, 33, 300},
+                                                       {29, 70, 513},
+                                                       {7, 5, 0}}));
     const Matrix a = random_matrix(m, k, 1), rows = random_matrix(n, k, 2);
     Matrix expected = random_matrix(m, n, 3);
     const Matrix old = expected;
