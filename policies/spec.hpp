@@ -1,0 +1,28 @@
+#pragma once
+
+#include "policies/policy.hpp"
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace kvtape {
+
+/// A policy ready to run, as one word of a command line named it.
+struct PolicyRun {
+    const PolicyInfo* info = nullptr;  ///< lives as long as the program
+    std::unique_ptr<const Policy> policy;
+    std::string spec;  ///< as written
+};
+
+/// The entry of `table` called `name`; anything else is a usage error that lists the names and says
+/// which is nearest.
+const PolicyInfo& find_policy(std::string_view name,
+                              std::span<const PolicyInfo> table = policies::all());
+
+/// Makes the policy that `spec` names. Unknown policies and parameters, values out of range and a
+/// base where none is taken are usage errors.
+PolicyRun make_policy(std::string_view spec, std::span<const PolicyInfo> table = policies::all());
+
+}  // namespace kvtape
