@@ -27,7 +27,7 @@ std::string_view name_of(QuerySource source);
 /// The queries that vote in one KV head, one run of rows per query head of its group.
 struct Observation {
     std::span<const Position> positions;  ///< n, ascending
-    MatrixView queries;                   ///< [group * n, head_dim], after RoPE, unscaled; query head major
+    MatrixView queries;  ///< [group * n, head_dim], after RoPE, unscaled; query head major
     /// Natural-log row normalisers [group * n] of the full attention rows; empty when the rows saw
     /// nothing but the entries of this view and can be normalised over them.
     std::span<const float> logsumexp;
@@ -58,6 +58,8 @@ struct Needs {
     bool keys = false;
     bool values = false;
     /// Number of last context queries that vote under `QuerySource::agnostic`; 0 when none do.
+    /// Under another source the rows after the context vote instead, here and where `column_sums`
+    /// is set.
     Position window = 0;
     bool column_sums = false;
     /// Reads queries after the context whatever the user chose: results are marked `oracle`.
@@ -80,8 +82,8 @@ class Session {
     /// After `decision` was carried out; only where blocks follow.
     virtual void settle(const Decision& decision) { static_cast<void>(decision); }
 
-    /// The scores behind `decide(..., limit)` for one head, by held entry: +inf for entries kept by rule, NaN
-    /// where there is none. Empty for policies that do not score.
+    /// The scores behind `decide(..., limit)` for one head, by held entry: +inf for entries kept by
+    /// rule, NaN where there is none. Empty for policies that do not score.
     virtual std::vector<float> scores(HeadId head, const Limit& limit) const {
         static_cast<void>(head), static_cast<void>(limit);
         return {};
@@ -117,10 +119,11 @@ enum class BudgetRule {
 
 /// One line of the table of policies.
 struct PolicyInfo {
-    std::string_view name;
-    std::string_view summary;
-    std::string_view source;    ///< paper and section, or repository
-    std::string_view variants;  ///< values of `compat` and what they change; empty when none
+    std::string_view name = {};
+    std::string_view summary = {};
+    std::string_view source = {};    ///< paper and section, or repository
+    std::string_view variants = {};  ///< values of `compat` and what they change; empty when none
+    /// Holds without `compat`; variants follow the arithmetic they are named after.
     BudgetRule budget_rule = BudgetRule::exact;
     /// Whether a smaller limit keeps a subset of a larger one.
     bool nested = true;

@@ -1,5 +1,6 @@
 #include "policies/parts/parameters.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -14,6 +15,16 @@ bool parse_number(std::string_view text, Number& value) {
 }
 
 }  // namespace
+
+std::string joined(std::span<const std::string_view> words, std::string_view separator) {
+    std::string list;
+    for (const std::string_view word : words) {
+        if (!list.empty() && !word.empty())
+            list += separator;
+        list += word;
+    }
+    return list;
+}
 
 bool Whole::parse(std::string_view text, std::int32_t& value) const {
     std::int32_t number = 0;
@@ -69,8 +80,11 @@ bool LayerList::parse(std::string_view text, std::vector<std::int32_t>& value) c
 
 std::string LayerList::text(const std::vector<std::int32_t>& value) const {
     std::string list;
-    for (const std::int32_t layer : value)
-        list += (list.empty() ? "" : "+") + std::to_string(layer);
+    for (const std::int32_t layer : value) {
+        if (!list.empty())
+            list += '+';
+        list += std::to_string(layer);
+    }
     return list;
 }
 
@@ -80,21 +94,15 @@ void check_arguments(const Arguments& arguments, std::span<const Parameter> know
                           arguments.base + "': it decides by itself; write " + arguments.name +
                           " without parentheses");
     std::vector<std::string_view> names;
-    std::string list;
-    for (const Parameter& parameter : known) {
+    for (const Parameter& parameter : known)
         names.push_back(parameter.name);
-        list += (list.empty() ? "" : ", ") + parameter.name;
-    }
     for (const auto& [name, value] : arguments.values) {
-        bool exists = false;
-        for (const std::string_view candidate : names)
-            exists = exists || candidate == name;
-        if (exists)
+        if (std::find(names.begin(), names.end(), name) != names.end())
             continue;
         const std::string close = nearest(name, names);
         throw usage_error("policy " + arguments.name + " has no parameter '" + name + "'" +
                           (close.empty() ? "" : "; did you mean '" + close + "'?") +
-                          (list.empty() ? "; it has none" : "; it has: " + list));
+                          (names.empty() ? "; it has none" : "; it has: " + joined(names, ", ")));
     }
 }
 

@@ -23,6 +23,9 @@ namespace kvtape {
 /// what is allowed; each kind has `parse`, `text`, `json` and `range`. A value that is not set
 /// (an empty list, `compat` not asked for) has an empty text and is not echoed.
 
+/// The words that are not empty, with `separator` between them.
+std::string joined(std::span<const std::string_view> words, std::string_view separator);
+
 /// Whole numbers `lowest..highest`.
 struct Whole {
     std::int32_t lowest = 0;
@@ -77,13 +80,7 @@ struct Choice {
     Json json(Enum value) const {
         return text(value);
     }
-    std::string range() const {
-        std::string list;
-        for (const std::string_view name : names)
-            if (!name.empty())
-                list += (list.empty() ? "" : "|") + std::string(name);
-        return list;
-    }
+    std::string range() const { return joined(names, "|"); }
 };
 template <typename... Names>
 Choice(Names...) -> Choice<sizeof...(Names)>;
@@ -105,8 +102,7 @@ struct ParameterLister {
                     const Value& value,
                     const Kind& kind,
                     std::string_view summary) {
-        found.push_back(
-            {std::string(name), kind.text(value), kind.range(), std::string(summary)});
+        found.push_back({std::string(name), kind.text(value), kind.range(), std::string(summary)});
     }
 };
 

@@ -1,6 +1,7 @@
 #include "policies/spec.hpp"
 
 #include "core/error.hpp"
+#include "policies/parts/parameters.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -11,8 +12,8 @@ namespace {
 constexpr std::size_t longest_spec = 4096;
 
 [[noreturn]] void refuse(std::string_view spec, std::string_view found) {
-    throw usage_error("reading the policy spec '" + std::string(spec.substr(0, 80)) + "': " +
-                      std::string(found) +
+    throw usage_error("reading the policy spec '" + std::string(spec.substr(0, 80)) +
+                      "': " + std::string(found) +
                       "; write name, name:param=value,param=value or name(base):param=value");
 }
 
@@ -62,8 +63,9 @@ void add_value(std::string_view spec, std::string_view item, Arguments& argument
 
 Arguments parse_spec(std::string_view spec) {
     if (spec.size() > longest_spec)
-        refuse(spec, "it has " + std::to_string(spec.size()) + " characters, more than " +
-                         std::to_string(longest_spec));
+        refuse(spec,
+               "it has " + std::to_string(spec.size()) + " characters, more than " +
+                   std::to_string(longest_spec));
     Arguments arguments;
     std::size_t end = std::min(spec.find_first_of("(:"), spec.size());
     arguments.name = spec.substr(0, end);
@@ -92,17 +94,15 @@ Arguments parse_spec(std::string_view spec) {
 
 const PolicyInfo& find_policy(std::string_view name, std::span<const PolicyInfo> table) {
     std::vector<std::string_view> names;
-    std::string list;
     for (const PolicyInfo& info : table) {
         if (info.name == name)
             return info;
         names.push_back(info.name);
-        list += (list.empty() ? "" : ", ") + std::string(info.name);
     }
     const std::string close = nearest(name, names);
     throw usage_error("there is no policy '" + std::string(name) + "'" +
                       (close.empty() ? "" : "; did you mean '" + close + "'?") +
-                      " The policies are: " + list);
+                      " The policies are: " + joined(names, ", "));
 }
 
 PolicyRun make_policy(std::string_view spec, std::span<const PolicyInfo> table) {

@@ -1,0 +1,41 @@
+#include "core/kernels.hpp"
+#include "policies/parts/scored.hpp"
+
+#include <cmath>
+
+namespace kvtape::policies {
+namespace {
+
+/// Keys with a small norm tend to draw attention, so they are kept.
+struct Knorm {
+    Compat compat = Compat::none;
+
+    void fields(auto& field) {
+        field("compat", compat, Choice{"", "kvpress"}, "whose budget arithmetic to follow");
+    }
+    Needs needs() const { return {.keys = true}; }
+    Position budget(const Limit& limit, Position held) const {
+        return tokens_of(compat, limit, held);
+    }
+
+    Scores score(const HeadView& head, const SessionContext&) const {
+        Scores scores(head.positions.size());
+        squared_norms(head.keys, scores);
+        for (float& score : scores)
+            score = -std::sqrt(score);
+        return scores;
+    }
+};
+
+}  // namespace
+
+PolicyInfo knorm() {
+    return {.name = "knorm",
+            .summary = "keeps the keys with the smallest norm",
+            .source = "Devoto et al., arXiv:2406.11430",
+            .variants = "kvpress: the budget arithmetic of kvpress 0.5",
+            .parameters = parameters_of<Knorm>,
+            .make = make_scored<Knorm>};
+}
+
+}  // namespace kvtape::policies

@@ -1,0 +1,243 @@
+#include "core/error.hpp"
+#include "core/parallel.hpp"
+#include "core/topk.hpp"
+#include "policies/parts/lag.hpp"
+#include "policies/parts/scored.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <span>
+
+namespace kvtape::policies {
+namespace {
+
+/// Tokens whose keys and values stand out against the partition that follows them are kept: each
+/// partition of `lag` tokens is judged once, when its successor is complete, and the same share of
+/// every partition stays. Sinks and the sliding window are never judged.
+struct LagKv {
+    std::int32_t lag = 128;
+    std::int32_t sinks = 16;
+    double v_ratio = 1.0;
+    std::vector<std::int32_t> skip = {};
+    bool cross = false;
+    Compat compat = Compat::none;
+
+    void fields(auto& field) {
+        field("lag", lag, Whole{1, 1 << 20}, "partition length");
+        field("sinks",
+              sinks,
+              Whole{0, 1 << 20},
+              "first tokens, always kept; 4 by default with compat=kvpress");
+        field("v_ratio", v_ratio, Real{0.0, 1000.0}, "weight of the values' score");
+        field("skip", skip, LayerList{}, "layers left uncompressed");
+        field(
+            "cross", cross, Switch{}, "partitions compete by raw scores; with compat=kvpress only");
+        field("compat", compat, Choice{"", "kvpress"}, "a budget of the whole context, ranked");
+    }
+    bool skips(std::int32_t layer) const {
+        return std::binary_search(skip.begin(), skip.end(), layer);
+    }
+    Needs needs() const { return {.keys = true, .values = v_ratio != 0.0}; }
+};
+
+/// The authors' form: every partition keeps floor(ratio * lag) of its tokens, or as many as a token
+/// budget leaves after sinks and window.
+class LagSession final : public Session {
+  public:
+    LagSession(const LagKv& method, const SessionContext& context)
+        : method_(method),
+          context_(context) {
+        const auto heads = static_cast<std::size_t>(context.shape.layers) *
+                           static_cast<std::size_t>(context.shape.kv_heads);
+        heads_.resize(
+            heads,
+            {.base = method.sinks, .layout = {}, .positions = {}, .scores = {}, .order = {}});
+    }
+
+    void observe(const LayerView& layer) override {
+        parallel_for(layer.heads.size(), context_.threads, [&](std::size_t i) {
+            const HeadView& view = layer.heads[i];
+            Head& head = heads_[index(view.id)];
+            const auto held = static_cast<Position>(view.positions.size());
+            head.positions.assign(view.positions.begin(), view.positions.end());
+            head.layout = lag_layout(held, head.base, method_.lag);
+            if (method_.skips(layer.layer))
+                head.layout = {.base = held, .lag = method_.lag};
+            head.scores = lag_scores(view, head.layout, static_cast<float>(method_.v_ratio));
+            head.order = ranked_partitions(head);
+        });
+    }
+
+    Decision decide(const Block&, const Limit& limit) const override {
+        const std::int32_t kv_heads = context_.shape.kv_heads;
+        Decision decision(context_.shape.layers, kv_heads);
+        parallel_for(heads_.size(), context_.threads, [&](std::size_t i) {
+            const auto number = static_cast<std::int32_t>(i);
+            decision[{number / kv_heads, number % kv_heads}] = cut(heads_[i], limit);
+        });
+        return decision;
+    }
+
+    void settle(const Decision& decision) override {
+        const std::int32_t kv_heads = context_.shape.kv_heads;
+        for (std::size_t i = 0; i < heads_.size(); ++i) {
+            const auto number = static_cast<std::int32_t>(i);
+            Head& head = heads_[i];
+            const auto kept = std::ssize(decision[{number / kv_heads, number % kv_heads}]);
+            if (head.layout.partitions > 0)
+                head.base = static_cast<Position>(kept) - head.layout.window;
+        }
+    }
+
+    std::vector<float> scores(HeadId id, const Limit&) const override {
+        const Head& head = heads_[index(id)];
+        std::vector<float> shown(head.positions.size(), std::numeric_limits<float>::infinity());
+        std::copy(head.scores.begin(),
+                  head.scores.end(),
+                  shown.begin() +
+                      std::min<Position>(head.layout.base, static_cast<Position>(shown.size())));
+        return shown;
+    }
+
+  private:
+    struct Head {
+        Position base = 0;  ///< leading entries that are settled
+        LagLayout layout;
+        std::vector<Position> positions;
+        std::vector<float> scores;    ///< of the judged partitions
+        std::vector<Position> order;  ///< per partition: its entries, best first
+    };
+
+    std::size_t index(HeadId id) const {
+        return static_cast<std::size_t>(id.layer) *
+                   static_cast<std::size_t>(context_.shape.kv_heads) +
+               static_cast<std::size_t>(id.head);
+    }
+
+    static std::vector<Position> ranked_partitions(const Head& head) {
+        std::vector<Position> order;
+        order.reserve(head.scores.size());
+        const auto lag = static_cast<std::size_t>(head.layout.lag);
+        for (std::size_t begin = 0; begin < head.scores.size(); begin += lag)
+            for (const Position entry : rank(std::span(head.scores).subspan(begin, lag)))
+                order.push_back(static_cast<Position>(begin) + entry);
+        return order;
+    }
+
+    /// How many tokens of each partition stay.
+    static Position kept_per_partition(const LagLayout& layout, const Limit& limit) {
+        if (limit.ratio)
+            return static_cast<Position>(limit.ratio->floor_of(layout.lag));
+        const std::int64_t room = std::int64_t{limit.tokens} - layout.base - layout.window;
+        return static_cast<Position>(
+            std::clamp<std::int64_t>(room / layout.partitions, 0, layout.lag));
+    }
+
+    static std::vector<Position> cut(const Head& head, const Limit& limit) {
+        const LagLayout& layout = head.layout;
+        if (layout.partitions == 0)
+            return head.positions;
+        const Position kept = kept_per_partition(layout, limit);
+        std::vector<char> marks(head.positions.size(), 1);
+        const auto judged = marks.begin() + layout.base;
+        std::fill_n(judged, layout.partitions * layout.lag, char{0});
+        for (Position p = 0; p < layout.partitions; ++p)
+            for (Position i = 0; i < kept; ++i)
+                judged[head.order[static_cast<std::size_t>(p * layout.lag + i)]] = 1;
+        std::vector<Position> keep;
+        for (std::size_t i = 0; i < marks.size(); ++i)
+            if (marks[i] != 0)
+                keep.push_back(head.positions[i]);
+        return keep;
+    }
+
+    const LagKv& method_;
+    SessionContext context_;
+    std::vector<Head> heads_;
+};
+
+class LagPolicy final : public Policy {
+  public:
+    explicit LagPolicy(LagKv method) : method_(std::move(method)) {}
+    Needs needs() const override { return method_.needs(); }
+    Json parameters() const override { return echo_parameters(method_); }
+    std::unique_ptr<Session> start(const SessionContext& context) const override {
+        return std::make_unique<LagSession>(method_, context);
+    }
+
+  private:
+    LagKv method_;
+};
+
+/// The form in kvpress: one budget for the whole context. Scores become ranks inside their
+/// partition, so that all partitions give up the same share, unless they compete by raw scores.
+/// A context too short to judge keeps sinks and the latest tokens; so does a budget that does not
+/// hold sinks and window.
+struct LagKvpress : LagKv {
+    Position budget(const Limit& limit, Position held) const { return kvpress_tokens(limit, held); }
+    ByRule by_rule(Position budget, Position held) const {
+        const LagLayout layout = lag_layout(held, sinks, lag);
+        const Position first = std::min(sinks, budget);
+        const Position window = layout.partitions == 0 ? held : layout.window;
+        return {.first = first, .last = std::min(window, budget - first)};
+    }
+    Scores score(const HeadView& head, const SessionContext&) const {
+        const auto held = static_cast<Position>(head.positions.size());
+        const LagLayout layout = lag_layout(held, sinks, lag);
+        if (layout.partitions == 0)
+            return {};
+        Scores judged = lag_scores(head, layout, static_cast<float>(v_ratio));
+        if (!cross)
+            judged = ranks(judged);
+        Scores scores(head.positions.size(), 1.0f);
+        std::copy(judged.begin(), judged.end(), scores.begin() + layout.base);
+        return scores;
+    }
+
+  private:
+    Scores ranks(const Scores& judged) const {
+        Scores ranked(judged.size());
+        const auto length = static_cast<std::size_t>(lag);
+        for (std::size_t begin = 0; begin < judged.size(); begin += length) {
+            Position worse = lag;
+            for (const Position entry : rank(std::span(judged).subspan(begin, length)))
+                ranked[begin + static_cast<std::size_t>(entry)] =
+                    static_cast<float>(--worse) / static_cast<float>(lag);
+        }
+        return ranked;
+    }
+};
+
+std::unique_ptr<const Policy> make(const Arguments& arguments) {
+    LagKv method = read_parameters<LagKv>(arguments);
+    if (method.compat == Compat::none) {
+        if (method.cross)
+            throw usage_error(
+                "policy lagkv: cross=1 needs compat=kvpress; without it every "
+                "partition keeps the same share");
+        return std::make_unique<LagPolicy>(std::move(method));
+    }
+    if (method.v_ratio != 1.0 || !method.skip.empty())
+        throw usage_error(
+            "policy lagkv: v_ratio and skip do not exist with compat=kvpress; leave "
+            "them out");
+    method = read_parameters<LagKv>(arguments, {.sinks = 4});
+    return std::make_unique<ScoredPolicy<LagKvpress>>(LagKvpress{std::move(method)});
+}
+
+}  // namespace
+
+PolicyInfo lagkv() {
+    return {.name = "lagkv",
+            .summary = "keeps the tokens that stand out against the partition after them",
+            .source = "Liang et al., arXiv:2504.04704; AI-Lab-China-Merchants-Bank/LagKV 2a9d19e",
+            .variants =
+                "kvpress: the budget covers the whole context, scores are ranks inside a "
+                "partition, 4 sinks; cross=1 compares raw scores",
+            .budget_rule = BudgetRule::own,
+            .parameters = parameters_of<LagKv>,
+            .make = make};
+}
+
+}  // namespace kvtape::policies

@@ -1,0 +1,85 @@
+#include "policies/parts/attention.hpp"
+
+#include "core/error.hpp"
+#include "core/kernels.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace kvtape {
+namespace {
+
+using Index = Eigen::Index;
+
+/// Rows of logits that are in memory at a time, so that a block over a long context stays in cache.
+constexpr Index rows_at_once = 256;
+
+std::span<float> row_of(Matrix& matrix, Index row) {
+    return {matrix.data() + row * matrix.cols(), static_cast<std::size_t>(matrix.cols())};
+}
+
+/// Adds the probabilities of one query to `sums`. `logits` covers all held entries.
+void add_probabilities(const HeadView& head,
+                       Index row,
+                       std::span<float> logits,
+                       std::span<float> sums) {
+    const Observation& observed = head.observed;
+    if (!observed.logsumexp.empty()) {
+        exp_shifted(logits, observed.logsumexp[static_cast<std::size_t>(row)]);
+        add_scaled(logits, 1.0f, sums);
+        return;
+    }
+    const std::size_t of_head = static_cast<std::size_t>(row) % observed.positions.size();
+    const auto visible =
+        std::upper_bound(head.positions.begin(), head.positions.end(), observed.positions[of_head]);
+    const auto count = static_cast<std::size_t>(visible - head.positions.begin());
+    if (count == 0)
+        return;
+    logits = logits.first(count);
+    const double total = exp_shifted(logits, maximum(logits));
+    add_scaled(logits, static_cast<float>(1.0 / total), sums.first(count));
+}
+
+void expect_shapes(const HeadView& head, const Shape& shape) {
+    const auto rows = static_cast<Index>(head.observed.positions.size()) * shape.group();
+    const bool normalisers =
+        head.observed.logsumexp.empty() || std::ssize(head.observed.logsumexp) == rows;
+    if (head.observed.queries.rows() != rows || !normalisers ||
+        head.keys.rows() != std::ssize(head.positions))
+        throw internal_error("observing layer " + std::to_string(head.id.layer) + ", KV head " +
+                             std::to_string(head.id.head) +
+                             ": queries, normalisers, keys and positions do not fit together");
+}
+
+}  // namespace
+
+Matrix observed_attention(const HeadView& head, const Shape& shape) {
+    expect_shapes(head, shape);
+    const auto per_head = static_cast<Index>(head.observed.positions.size());
+    const Index rows = head.observed.queries.rows();
+    Matrix sums = Matrix::Zero(shape.group(), head.keys.rows());
+    if (rows == 0 || head.keys.rows() == 0)
+        return sums;
+    const Matrix scaled = head.observed.queries * static_cast<float>(shape.softmax_scale);
+    Matrix logits(std::min(rows, rows_at_once), head.keys.rows());
+    for (Index begin = 0; begin < rows; begin += rows_at_once) {
+        const Index count = std::min(rows_at_once, rows - begin);
+        multiply_transposed(view(scaled.row(begin).data(), count, scaled.cols()),
+                            head.keys,
+                            mutable_view(logits.data(), count, logits.cols()));
+        for (Index i = 0; i < count; ++i)
+            add_probabilities(
+                head, begin + i, row_of(logits, i), row_of(sums, (begin + i) / per_head));
+    }
+    return sums;
+}
+
+std::vector<float> sum_of_rows(const Matrix& sums) {
+    std::vector<float> total(static_cast<std::size_t>(sums.cols()));
+    for (Index row = 0; row < sums.rows(); ++row)
+        for (Index i = 0; i < sums.cols(); ++i)
+            total[static_cast<std::size_t>(i)] += sums(row, i);
+    return total;
+}
+
+}  // namespace kvtape

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "policies/policy.hpp"
+
+#include <span>
+#include <vector>
+
+namespace kvtape {
+
+/// The probability that each held entry gets from the observed queries, summed over them: one row
+/// per query head of the group, [group, held], float32.
+///
+/// Where the observation brings the normaliser of its full rows, a probability is
+/// exp(logit - normaliser). Otherwise the rows saw the held entries alone: each is a softmax over
+/// the entries up to its own position. Equal keys get equal probabilities, to the bit.
+Matrix observed_attention(const HeadView& head, const Shape& shape);
+
+/// The sum over the rows of `sums`, added in the order of the rows.
+std::vector<float> sum_of_rows(const Matrix& sums);
+
+}  // namespace kvtape

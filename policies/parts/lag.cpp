@@ -1,0 +1,134 @@
+#include "policies/parts/lag.hpp"
+
+#include "core/kernels.hpp"
+#include "policies/parts/finite.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace kvtape {
+namespace {
+
+using Index = Eigen::Index;
+
+/// Sums over channels run in this many lanes, then in a fixed tree.
+constexpr Index lanes = 16;
+using Lanes = std::array<float, lanes>;
+
+float tree_sum(Lanes& sums) {
+    for (std::size_t width = lanes / 2; width > 0; width /= 2)
+        for (std::size_t i = 0; i < width; ++i)
+            sums[i] += sums[i + width];
+    return sums[0];
+}
+
+/// The sum of `term(i)` over channels `[0, channels)`.
+template <typename Term>
+float lane_sum(Index channels, const Term& term) {
+    Lanes sums{};
+    Index channel = 0;
+    for (; channel + lanes <= channels; channel += lanes)
+        for (Index lane = 0; lane < lanes; ++lane)
+            sums[static_cast<std::size_t>(lane)] += term(channel + lane);
+    for (Index lane = 0; channel + lane < channels; ++lane)
+        sums[static_cast<std::size_t>(lane)] += term(channel + lane);
+    return tree_sum(sums);
+}
+
+/// How a channel is rescaled: (x - smallest) * factor.
+struct Scale {
+    std::vector<float> smallest;
+    std::vector<float> factor;
+
+    explicit Scale(Index channels)
+        : smallest(static_cast<std::size_t>(channels)),
+          factor(smallest.size()) {}
+
+    /// Takes the range of `reference`. A constant channel gets factor 0.
+    void measure(const HeadView& head, MatrixView reference) {
+        column_range(reference, smallest, factor);
+        for (std::size_t i = 0; i < factor.size(); ++i) {
+            const float range = factor[i] - smallest[i];
+            if (!std::isfinite(range))
+                refuse_not_finite(head);
+            factor[i] = range == 0.0f ? 0.0f : 1.0f / range;
+        }
+    }
+};
+
+/// The standard deviation (divisor channels - 1) of `row` after rescaling. `rescaled` is scratch.
+float spread(const float* row, const Scale& scale, float* rescaled, Index channels) {
+    const float* smallest = scale.smallest.data();
+    const float* factor = scale.factor.data();
+    for (Index i = 0; i < channels; ++i)
+        rescaled[i] = (row[i] - smallest[i]) * factor[i];
+    const float mean =
+        lane_sum(channels, [&](Index i) { return rescaled[i]; }) / static_cast<float>(channels);
+    const float squares = lane_sum(channels, [&](Index i) {
+        const float off = rescaled[i] - mean;
+        return off * off;
+    });
+    return std::sqrt(squares / static_cast<float>(std::max<Index>(1, channels - 1)));
+}
+
+MatrixView rows_of(MatrixView matrix, Position begin, Position count) {
+    return {matrix.data() + begin * matrix.outerStride(),
+            count,
+            matrix.cols(),
+            Eigen::OuterStride<>(matrix.outerStride())};
+}
+
+/// scores[i] += ratio * softmax over the partition of the spread of row i.
+void add_partition(const HeadView& head,
+                   MatrixView rows,
+                   MatrixView reference,
+                   float ratio,
+                   Scale& scale,
+                   std::span<float> scores) {
+    scale.measure(head, reference);
+    std::vector<float> rescaled(static_cast<std::size_t>(rows.cols()));
+    std::vector<float> spreads(scores.size());
+    for (Index i = 0; i < rows.rows(); ++i)
+        spreads[static_cast<std::size_t>(i)] =
+            spread(rows.data() + i * rows.outerStride(), scale, rescaled.data(), rows.cols());
+    const double total = exp_shifted(spreads, maximum(spreads));
+    const float share = static_cast<float>(1.0 / total);
+    for (std::size_t i = 0; i < scores.size(); ++i)
+        scores[i] += ratio * (spreads[i] * share);
+}
+
+}  // namespace
+
+LagLayout lag_layout(Position held, Position base, Position lag) {
+    const std::int64_t free = std::int64_t{held} - base;
+    if (free < 2 * std::int64_t{lag})
+        return {.base = base, .lag = lag, .partitions = 0, .window = std::max(0, held - base)};
+    const Position full = (held - base) / lag;
+    return {
+        .base = base, .lag = lag, .partitions = full - 1, .window = held - base - (full - 1) * lag};
+}
+
+std::vector<float> lag_scores(const HeadView& head, const LagLayout& layout, float value_ratio) {
+    std::vector<float> scores(static_cast<std::size_t>(layout.partitions * layout.lag));
+    const auto lag = static_cast<std::size_t>(layout.lag);
+    const auto add = [&](MatrixView tensor, float ratio) {
+        Scale scale(tensor.cols());
+        for (Position p = 0; p < layout.partitions; ++p) {
+            const Position begin = layout.base + p * layout.lag;
+            add_partition(head,
+                          rows_of(tensor, begin, layout.lag),
+                          rows_of(tensor, begin + layout.lag, layout.lag),
+                          ratio,
+                          scale,
+                          std::span(scores).subspan(static_cast<std::size_t>(p) * lag, lag));
+        }
+    };
+    add(head.keys, 1.0f);
+    if (value_ratio != 0.0f)
+        add(head.values, value_ratio);
+    check_scores(head, scores);
+    return scores;
+}
+
+}  // namespace kvtape

@@ -1,0 +1,124 @@
+#pragma once
+
+#include "policies/parts/budget.hpp"
+#include "policies/parts/parameters.hpp"
+#include "policies/policy.hpp"
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace kvtape {
+
+/// How many of the entries of a head are kept whatever their score.
+struct ByRule {
+    Position first = 0;  ///< the earliest
+    Position last = 0;   ///< the latest
+};
+
+/// One score for each entry a KV head holds, in order. A shorter list leaves the latest entries
+/// without a score; they are never chosen for it. Empty for a policy of rules alone.
+using Scores = std::vector<float>;
+
+/// Scores every head once, in `observe`, and cuts the ranking at any number of limits.
+class ScoredSession : public Session {
+  public:
+    explicit ScoredSession(const SessionContext& context);
+
+    void observe(const LayerView& layer) override;
+    Decision decide(const Block& block, const Limit& limit) const override;
+    std::vector<float> scores(HeadId head, const Limit& limit) const override;
+
+  protected:
+    const SessionContext& context() const { return context_; }
+    /// The scores of every head of the layer, in their order.
+    virtual std::vector<Scores> score_layer(const LayerView& layer) const;
+    virtual Scores score(const HeadView& head) const = 0;
+    /// How many of `held` entries to keep.
+    virtual Position budget(const Limit& limit, Position held) const = 0;
+    /// Which of `held` entries are kept by rule; together at most `budget`.
+    virtual ByRule by_rule(Position budget, Position held) const = 0;
+
+  private:
+    struct Head {
+        std::vector<Position> positions;
+        Scores scores;
+        std::vector<Position> ranking;  ///< of the scores, best first
+    };
+    Head& at(HeadId id) { return heads_[index(id)]; }
+    const Head& at(HeadId id) const { return heads_[index(id)]; }
+    std::size_t index(HeadId id) const;
+    std::vector<Position> cut(const Head& head, const Limit& limit) const;
+
+    SessionContext context_;
+    std::vector<Head> heads_;
+};
+
+/// A policy made of a `Method`: its parameters and
+///
+///     void fields(auto& field);                                     // parts/parameters.hpp
+///     Needs needs() const;
+///     Scores score(const HeadView&, const SessionContext&) const;   // one KV head, or
+///     std::vector<Scores> score_layer(const LayerView&, const SessionContext&) const;
+///
+/// and, where they differ from "the best min(limit, held) scores",
+///
+///     ByRule by_rule(Position budget, Position held) const;
+///     Position budget(const Limit&, Position held) const;
+template <typename Method>
+class ScoredPolicy final : public Policy {
+  public:
+    explicit ScoredPolicy(Method method) : method_(std::move(method)) {}
+
+    Needs needs() const override { return method_.needs(); }
+    Json parameters() const override { return echo_parameters(method_); }
+    std::unique_ptr<Session> start(const SessionContext& context) const override {
+        return std::make_unique<MethodSession>(method_, context);
+    }
+
+  private:
+    class MethodSession final : public ScoredSession {
+      public:
+        MethodSession(const Method& method, const SessionContext& context)
+            : ScoredSession(context),
+              method_(method) {}
+
+      private:
+        std::vector<Scores> score_layer(const LayerView& layer) const override {
+            if constexpr (requires { method_.score_layer(layer, context()); })
+                return method_.score_layer(layer, context());
+            else
+                return ScoredSession::score_layer(layer);
+        }
+        Scores score(const HeadView& head) const override {
+            if constexpr (requires { method_.score(head, context()); })
+                return method_.score(head, context());
+            else
+                return {};
+        }
+        Position budget(const Limit& limit, Position held) const override {
+            if constexpr (requires { method_.budget(limit, held); })
+                return method_.budget(limit, held);
+            else
+                return tokens_of(Compat::none, limit, held);
+        }
+        ByRule by_rule(Position budget, Position held) const override {
+            if constexpr (requires { method_.by_rule(budget, held); })
+                return method_.by_rule(budget, held);
+            else
+                return {};
+        }
+
+        const Method& method_;
+    };
+
+    Method method_;
+};
+
+/// For `PolicyInfo::make`.
+template <typename Method>
+std::unique_ptr<const Policy> make_scored(const Arguments& arguments) {
+    return std::make_unique<ScoredPolicy<Method>>(read_parameters<Method>(arguments));
+}
+
+}  // namespace kvtape

@@ -1,0 +1,33 @@
+#include "policies/parts/scored.hpp"
+
+#include <algorithm>
+
+namespace kvtape::policies {
+namespace {
+
+/// Keeps the first tokens, which draw attention whatever they say, and the latest ones. A budget
+/// that does not exceed the sinks keeps sinks only. Keys keep their original positions.
+struct StreamingLlm {
+    std::int32_t sinks = 4;
+
+    void fields(auto& field) {
+        field("sinks", sinks, Whole{0, 1 << 20}, "first tokens, always kept");
+    }
+    Needs needs() const { return {}; }
+    ByRule by_rule(Position budget, Position) const {
+        const Position first = std::min(sinks, budget);
+        return {.first = first, .last = budget - first};
+    }
+};
+
+}  // namespace
+
+PolicyInfo streaming_llm() {
+    return {.name = "streaming_llm",
+            .summary = "keeps the first tokens and the latest ones",
+            .source = "Xiao et al., arXiv:2309.17453",
+            .parameters = parameters_of<StreamingLlm>,
+            .make = make_scored<StreamingLlm>};
+}
+
+}  // namespace kvtape::policies
