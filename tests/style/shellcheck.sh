@@ -9,5 +9,5 @@ if ! command -v shellcheck >/dev/null; then
 fi
 mapfile -t scripts < <(find dev .ci/run core trace policies model sim tools tests data \
     -name build -prune -o -type f \( -name '*.sh' -o -path dev -o -path .ci/run \) -print 2>/dev/null)
-shellcheck "${scripts[@]}"
+shellcheck -x "${scripts[@]}"
 printf 'shellcheck passes on %s scripts\n' "${#scripts[@]}"

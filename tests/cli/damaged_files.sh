@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Files that are missing, malformed or damaged end in one line and the documented exit code.
+# shellcheck source=tests/cli/support.sh
+. "$(dirname "$0")/support.sh"
+
+expect_refusal 4 'absent\.kvtape\.h5' info absent.kvtape.h5
+expect_refusal 4 'absent\.kvtape\.h5' check absent.kvtape.h5
+expect_refusal 4 'absent\.kvtape\.h5' replay absent.kvtape.h5 --policy knorm --budget 0.5 --out replayed
+expect_absent replayed
+
+printf 'these are not the bytes you are looking for' >text.kvtape.h5
+: >empty.kvtape.h5
+mkdir folder.kvtape.h5
+for file in text empty; do
+    expect_refusal 3 "$file\\.kvtape\\.h5" info "$file.kvtape.h5"
+    expect_refusal 3 "$file\\.kvtape\\.h5" replay "$file.kvtape.h5" --policy knorm --budget 0.5 --out replayed
+    expect_absent replayed
+done
+code=0
+"$program" info folder.kvtape.h5 >stdout 2>stderr || code=$?
+[[ $code == 3 || $code == 4 ]] || complain "info on a folder: exit $code"
+
+size=$(stat -c %s "$small")
+for part in 1 2 3 7; do
+    head -c $((size * part / 8)) "$small" >cut.kvtape.h5
+    expect_refusal 3 'cut\.kvtape\.h5' info cut.kvtape.h5
+    expect_refusal 3 'cut\.kvtape\.h5' replay cut.kvtape.h5 --policy knorm --budget 0.5 --out replayed
+    expect_absent replayed
+    "$program" check cut.kvtape.h5 >stdout 2>stderr
+    code=$?
+    [[ $code == 1 || $code == 3 ]] || complain "check of a cut recording: exit $code"
+done
+
+# One flipped bit anywhere is found by check, and never ends in anything but a documented code.
+for place in $(seq 1 24); do
+    cp "$small" flipped.kvtape.h5
+    python3 - flipped.kvtape.h5 "$place" <<'PYTHON'
+import os
+import sys
+
+with open(sys.argv[1], "r+b") as file:
+    offset = os.path.getsize(sys.argv[1]) * int(sys.argv[2]) // 25
+    file.seek(offset)
+    byte = file.read(1)[0]
+    file.seek(offset)
+    file.write(bytes([byte ^ 0x10]))
+PYTHON
+    "$program" check flipped.kvtape.h5 >stdout 2>stderr
+    code=$?
+    [[ $code == 1 || $code == 3 ]] || complain "bit flip $place/25: check exits $code"
+    "$program" replay flipped.kvtape.h5 --policy snapkv --policy h2o --budget 0.5 --out "replay-$place" >stdout 2>stderr
+    code=$?
+    [[ $code == 0 || $code == 1 || $code == 3 ]] || complain "bit flip $place/25: replay exits $code: $(head -n 2 stderr)"
+    if ((code != 0)); then
+        (($(wc -l <stderr) == 1)) || complain "bit flip $place/25: replay says $(wc -l <stderr) lines"
+    fi
+    find . -name '*.partial' | grep -q . && complain "bit flip $place/25: an unfinished file was left behind"
+done
+
+if python3 -c 'import h5py' 2>/dev/null; then
+    damage() { # NAME CODE: applies the Python statements on standard input to a copy of the recording
+        cp "$small" "$1.kvtape.h5"
+        { printf 'import h5py, numpy\nwith h5py.File("%s.kvtape.h5", "r+") as trace:\n' "$1" && sed 's/^/    /'; } >damage.py
+        python3 damage.py || complain "the damage $1 could not be done"
+        expect_refusal 3 "$1\\.kvtape\\.h5" replay "$1.kvtape.h5" --policy knorm --policy snapkv --budget 0.5 --out replayed
+        expect_absent replayed
+    }
+    damage higher-version <<<'trace.attrs["kvtape_trace"] = numpy.bytes_("2.0")'
+    damage no-version <<<'del trace.attrs["kvtape_trace"]'
+    damage unfinished <<<'trace.attrs["complete"] = numpy.uint8(0)'
+    damage no-keys <<<'del trace["sequences/0000/layers/000/k"]'
+    damage wrong-shape <<'PYTHON'
+layer = trace["sequences/0000/layers/000"]
+values = layer["k"][:, :-1]
+del layer["k"]
+layer["k"] = values
+PYTHON
+    damage negative-heads <<<'trace.attrs["kv_heads"] = numpy.int32(-4)'
+    damage odd-heads <<<'trace.attrs["kv_heads"] = numpy.int32(3)'
+    damage huge-context <<<'trace["sequences/0000"].attrs["context_len"] = numpy.int32(1 << 30)'
+    damage no-sequences <<<'del trace["sequences"]'
+fi
+
+expect_refusal 4 'nowhere' record --model nowhere --workload passkey --length 256 --out recorded.kvtape.h5
+mkdir model
+expect_refusal 4 'config\.json' record --model model --workload passkey --length 256 --out recorded.kvtape.h5
+printf '{"architectures": ["PerceptronForCausalLM"]}' >model/config.json
+expect_refusal 3 'model' record --model model --workload passkey --length 256 --out recorded.kvtape.h5
+needle=$here/../../data/needle-model
+cp "$needle"/config.json "$needle"/tokenizer.json model/
+head -c 5000000 "$needle/model.safetensors" >model/model.safetensors
+expect_refusal 3 'safetensors' record --model model --workload passkey --length 256 --out recorded.kvtape.h5
+printf '\xff\xff\xff\xff\xff\xff\xff\x7f{}' >model/model.safetensors
+expect_refusal 3 'safetensors' record --model model --workload passkey --length 256 --out recorded.kvtape.h5
+cp "$needle/model.safetensors" model/
+head -c 3000 "$needle/tokenizer.json" >model/tokenizer.json
+expect_refusal 3 'tokenizer' record --model model --workload passkey --length 256 --out recorded.kvtape.h5
+
+expect_refusal 4 'absent\.jsonl' record --prompts absent.jsonl --out recorded.kvtape.h5
+printf '{"context": "one", "question": "what?"\n' >bad.jsonl
+expect_refusal 3 'bad\.jsonl.*(:1|line 1)' record --prompts bad.jsonl --out recorded.kvtape.h5
+printf '{"context": "A fox.", "question": "Who?", "answer": "fox", "needles": ["wolf"]}\n' >lost.jsonl
+expect_refusal 3 'lost\.jsonl.*wolf' record --prompts lost.jsonl --out recorded.kvtape.h5
+printf '{"context": "A fox.", "question": "Who?", "answer": "fox", "needles": [[2, 99]]}\n' >beyond.jsonl
+expect_refusal 3 'beyond\.jsonl' record --prompts beyond.jsonl --out recorded.kvtape.h5
+expect_absent recorded.kvtape.h5
+finish

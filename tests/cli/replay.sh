@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Replaying writes the promised files, keeps what is there, and picks up where it stopped.
+# shellcheck source=tests/cli/support.sh
+. "$(dirname "$0")/support.sh"
+
+columns() {
+    [[ $(head -n 1 "$1") == "$2" ]] || complain "$1 has the columns $(head -n 1 "$1")"
+}
+
+expect_success replay "$small" --policies all --budget 10%,64t --out all
+for policy in full random oracle streaming_llm knorm tova snapkv h2o lagkv; do
+    expect_output "$policy"
+done
+expect_success check all/*.decisions.h5
+[[ -e all/knorm@0.1.prefill.agnostic.decisions.h5 || -e all/knorm@10-.prefill.agnostic.decisions.h5 ]] ||
+    complain "the decision files are named: $(ls all)"
+columns all/index.csv 'file,policy,parameters,budget,schedule,query_source,seed,fingerprint'
+columns all/recall.csv 'policy,parameters,budget,schedule,query_source,sequence,task,layer,kv_head,tokens,kept,kept_bytes,needle_tokens,needle_kept,needle_recall,needle_recall_weight,mass_kept,output_error_median,output_error_p95'
+columns all/summary.csv 'policy,parameters,budget,schedule,query_source,task,sequences,kept_ratio,kept_bytes_ratio,needle_recall,needle_recall_low,needle_recall_high,needle_recall_weighted,needle_recall_weighted_low,needle_recall_weighted_high,needle_intact_heads,mass_kept,output_error_median,regret'
+python3 -m json.tool all/run.json >/dev/null || complain 'run.json is not JSON'
+
+python3 - all <<'PYTHON' || complain 'the tables do not say what they must'
+import csv
+import sys
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+index = list(csv.DictReader(open(folder / "index.csv")))
+recall = list(csv.DictReader(open(folder / "recall.csv")))
+assert {row["file"] for row in index} == {path.name for path in folder.glob("*.decisions.h5")}
+assert len({row["policy"] for row in index}) >= 9
+for row in recall:
+    kept, tokens = int(row["kept"]), int(row["tokens"])
+    if row["policy"] == "full":
+        assert kept == tokens and float(row["needle_recall"]) == 1.0, row
+    else:
+        assert kept == (tokens // 10 if row["budget"] == "10%" else 64), row
+PYTHON
+
+expect_success replay "$small" --policy knorm --budget 10% --out steps
+cp steps/*.decisions.h5 first.h5
+expect_success replay "$small" --policy knorm --policy snapkv --budget 10%,64t --out steps
+cmp -s first.h5 steps/knorm@*10*.decisions.h5 || [[ $(find steps -name 'knorm*' | wc -l) == 2 ]] ||
+    complain 'a second replay lost the result of the first'
+expect_success replay "$small" --policy knorm --policy snapkv --budget 10%,64t --out once
+rm -f steps/run.json once/run.json
+diff -r steps once >difference || complain "two steps differ from one: $(cat difference)"
+
+rm steps/snapkv*
+expect_success replay "$small" --policy knorm --policy snapkv --budget 10%,64t --out steps
+rm -f steps/run.json
+diff -r steps once >difference || complain "a repaired folder differs: $(cat difference)"
+
+expect_success replay "$small" --policy knorm --budget 50% --tasks where --sequences 2 --layers 0,5 --out part
+python3 - part <<'PYTHON' || complain 'a subset holds more or less than was asked for'
+import csv
+import sys
+from pathlib import Path
+
+rows = list(csv.DictReader(open(Path(sys.argv[1]) / "recall.csv")))
+assert {row["layer"] for row in rows} == {"0", "5"}, rows
+assert {row["task"] for row in rows} == {"where"}, rows
+assert {int(row["sequence"]) for row in rows} == {2}, rows
+PYTHON
+finish

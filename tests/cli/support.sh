@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# Sourced by the scripts of this folder: SCRIPT PROGRAM TWIN SCRATCH. PROGRAM is kvtape, TWIN the same
+# for x86-64-v4 (or ""), SCRATCH the folder where record.sh leaves small.kvtape.h5. Every script works
+# in an empty folder of its own and fails with a list of what was not as expected.
+set -uo pipefail
+program=$(readlink -f "$1") twin=${2:+$(readlink -f "$2")} scratch=$3
+here=$(dirname "$(readlink -f "$0")") small=$scratch/small.kvtape.h5
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failures=0
+# Used by the scripts that source this file.
+export here twin small
+
+complain() {
+    printf 'FAILED: %s\n' "$1"
+    ((failures += 1))
+}
+
+# finish: call it last; the exit code of the script.
+finish() {
+    ((failures == 0)) || printf '%s expectations failed\n' "$failures"
+    exit $((failures > 0))
+}
+
+# expect_success ARGUMENT...: kvtape succeeds; its output is in ./stdout and ./stderr.
+expect_success() {
+    local code=0
+    "$program" "$@" >stdout 2>stderr </dev/null || code=$?
+    ((code == 0)) || complain "kvtape $*: exit $code: $(tail -n 3 stderr)"
+    return "$code"
+}
+
+# expect_refusal CODE PATTERN ARGUMENT...: kvtape exits with CODE, says one line that matches the
+# extended regular expression, and prints nothing on standard output.
+expect_refusal() {
+    local code=0 expected=$1 pattern=$2
+    shift 2
+    "$program" "$@" >stdout 2>stderr </dev/null || code=$?
+    ((code == expected)) || complain "kvtape $*: exit $code, expected $expected: $(head -c 400 stderr)"
+    (($(wc -l <stderr) == 1)) || complain "kvtape $*: $(wc -l <stderr) lines on stderr: $(cat stderr)"
+    grep -qE "^kvtape: .*($pattern)" stderr || complain "kvtape $*: '$(cat stderr)' does not match '$pattern'"
+    [[ ! -s stdout ]] || complain "kvtape $*: prints on standard output: $(head -n 3 stdout)"
+}
+
+# expect_output PATTERN: standard output of the last command matches.
+expect_output() {
+    grep -qE "$1" stdout || complain "the output does not match '$1': $(head -n 20 stdout)"
+}
+
+# expect_absent PATH...: nothing stands there, nor under its unfinished name.
+expect_absent() {
+    local path
+    for path; do
+        [[ ! -e $path && ! -e $path.partial ]] || complain "$path or $path.partial was left behind"
+    done
+}
+
+# skip REASON: ends the script as skipped.
+skip() {
+    printf 'skipped: %s\n' "$1"
+    exit 77
+}
