@@ -1,6 +1,6 @@
-#include "tests/fuzz/fuzz.hpp"
-
 #include "core/budget.hpp"
+
+#include "tests/fuzz/fuzz.hpp"
 
 namespace {
 

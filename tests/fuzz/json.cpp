@@ -1,6 +1,6 @@
-#include "tests/fuzz/fuzz.hpp"
-
 #include "core/json.hpp"
+
+#include "tests/fuzz/fuzz.hpp"
 
 namespace {
 
