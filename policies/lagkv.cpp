@@ -196,14 +196,17 @@ struct LagKvpress : LagKv {
     }
 
   private:
-    Scores ranks(const Scores& judged) const {
+    /// Each score becomes its place in its partition, worst first and equal ones in their order
+    /// (two stable sorts in kvpress), over `lag`.
+    Scores ranks(Scores judged) const {
+        for (float& score : judged)
+            score = -score;
         Scores ranked(judged.size());
         const auto length = static_cast<std::size_t>(lag);
         for (std::size_t begin = 0; begin < judged.size(); begin += length) {
-            Position worse = lag;
+            float place = 0.0f;
             for (const Position entry : rank(std::span(judged).subspan(begin, length)))
-                ranked[begin + static_cast<std::size_t>(entry)] =
-                    static_cast<float>(--worse) / static_cast<float>(lag);
+                ranked[begin + static_cast<std::size_t>(entry)] = place++ / static_cast<float>(lag);
         }
         return ranked;
     }

@@ -1,0 +1,37 @@
+#pragma once
+
+#include "core/types.hpp"
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kvtape::testing {
+
+/// What tests/golden/README.md says about one KV head.
+struct GoldenHead {
+    std::vector<Position> kept;
+    std::vector<Position> near;  ///< too close to the cut for float32: may stand in for each other
+    bool uncertain = false;      ///< not judged
+};
+
+/// One line of a golden file: decisions that an independent program took.
+struct GoldenCase {
+    std::string policy;
+    std::string budget;
+    std::string schedule;
+    std::string query_source;
+    std::uint64_t seed = 0;
+    /// By sequence name: [layer][kv_head]. Sequences that the policy was refused for are absent.
+    std::map<std::string, std::vector<std::vector<GoldenHead>>> sequences;
+};
+
+/// The cases of `tests/golden/<name>.json` whose decisions are plain kept sets.
+std::vector<GoldenCase> golden_cases(const std::string& path);
+
+/// How `kept` contradicts `expected`, or "" when it agrees modulo what cannot be judged.
+std::string disagreement(const GoldenHead& expected, std::span<const Position> kept);
+
+}  // namespace kvtape::testing

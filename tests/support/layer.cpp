@@ -1,0 +1,176 @@
+#include "tests/support/layer.hpp"
+
+#include "tests/support/reference.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace kvtape::testing {
+namespace {
+
+std::size_t size(std::int64_t count) {
+    return static_cast<std::size_t>(count);
+}
+
+/// About normal: the sum of four uniform numbers, centred, unit variance.
+float draw(const Philox& random, std::uint64_t index) {
+    double sum = 0.0;
+    for (std::uint64_t i = 0; i < 4; ++i)
+        sum += random.uniform(4 * index + i);
+    return static_cast<float>((sum - 2.0) * std::sqrt(3.0));
+}
+
+std::vector<float> draw_many(const Philox& random, std::uint64_t stream, std::int64_t count) {
+    const Philox own = random.with_stream(random.stream() * 8 + stream);
+    std::vector<float> numbers(size(count));
+    for (std::size_t i = 0; i < numbers.size(); ++i)
+        numbers[i] = draw(own, i);
+    return numbers;
+}
+
+}  // namespace
+
+void fill_statistics(Layer& layer) {
+    const Shape& shape = layer.shape;
+    const std::int64_t length = layer.length, dim = shape.head_dim;
+    const std::int64_t rows = std::ssize(layer.query_positions);
+    layer.data.logsumexp.assign(size(shape.query_heads * rows), 0.0f);
+    layer.data.column_sums.assign(size(shape.query_heads * length), 0.0f);
+    for (std::int64_t head = 0; head < shape.query_heads; ++head) {
+        const float* keys = layer.data.keys.data() + head / shape.group() * length * dim;
+        std::vector<double> sums(size(length));
+        for (std::int64_t row = 0; row < rows; ++row) {
+            const float* query = layer.data.queries.data() + (head * rows + row) * dim;
+            const Position position = layer.query_positions[size(row)];
+            std::vector<double> logits;
+            for (Position key = 0; key <= position; ++key)
+                logits.push_back(shape.softmax_scale *
+                                 reference::dot(query, keys + key * dim, dim));
+            const double largest = *std::max_element(logits.begin(), logits.end());
+            double total = 0.0;
+            for (const double logit : logits)
+                total += std::exp(logit - largest);
+            layer.data.logsumexp[size(head * rows + row)] =
+                static_cast<float>(largest + std::log(total));
+            for (std::size_t key = 0; position < layer.context_len && key < logits.size(); ++key)
+                sums[key] += std::exp(logits[key] - largest) / total;
+        }
+        for (std::int64_t key = 0; key < length; ++key)
+            layer.data.column_sums[size(head * length + key)] = static_cast<float>(sums[size(key)]);
+    }
+}
+
+Layer random_layer(const Shape& shape,
+                   std::int32_t number,
+                   Position context_len,
+                   Position length,
+                   const Philox& random) {
+    const auto stream = static_cast<std::uint64_t>(number) * 3;
+    const std::int64_t entries = std::int64_t{length} * shape.head_dim;
+    Layer layer{shape, number, context_len, length, std::vector<Position>(size(length)), {}};
+    std::iota(layer.query_positions.begin(), layer.query_positions.end(), 0);
+    layer.data.keys = draw_many(random, stream, shape.kv_heads * entries);
+    layer.data.values = draw_many(random, stream + 1, shape.kv_heads * entries);
+    layer.data.queries = draw_many(random, stream + 2, shape.query_heads * entries);
+    fill_statistics(layer);
+    return layer;
+}
+
+ContextViews::ContextViews(const Layer& layer, const Needs& needs, QuerySource source)
+    : layer_(layer),
+      positions_(size(layer.context_len)) {
+    const Shape& shape = layer.shape;
+    const Eigen::Index held = layer.context_len;
+    std::iota(positions_.begin(), positions_.end(), 0);
+    const std::int64_t entries = std::int64_t{layer.length} * shape.head_dim;
+    for (std::int32_t head = 0; head < shape.kv_heads; ++head) {
+        const MatrixView none = kvtape::view(nullptr, 0, 0);
+        heads_.push_back({{layer.number, head}, positions_, none, none, {{}, none, {}}, none});
+        HeadView& view = heads_.back();
+        if (needs.keys)
+            new (&view.keys) MatrixView(
+                kvtape::view(layer.data.keys.data() + head * entries, held, shape.head_dim));
+        if (needs.values)
+            new (&view.values) MatrixView(
+                kvtape::view(layer.data.values.data() + head * entries, held, shape.head_dim));
+        if (needs.column_sums)
+            new (&view.column_sums) MatrixView(
+                layer.data.column_sums.data() + std::int64_t{head} * shape.group() * layer.length,
+                shape.group(),
+                held,
+                Eigen::OuterStride<>(layer.length));
+    }
+    observe(needs, source);
+}
+
+void ContextViews::observe(const Needs& needs, QuerySource source) {
+    const bool agnostic = source == QuerySource::agnostic && !needs.future;
+    if (needs.window == 0 && !needs.future && (agnostic || !needs.column_sums))
+        return;
+    const Shape& shape = layer_.shape;
+    std::vector<std::int64_t> rows;
+    for (std::int64_t row = 0; row < std::ssize(layer_.query_positions); ++row) {
+        const Position position = layer_.query_positions[size(row)];
+        const bool wanted = agnostic ? position < layer_.context_len &&
+                                           position >= layer_.context_len - needs.window
+                                     : position >= layer_.context_len;
+        if (!wanted)
+            continue;
+        rows.push_back(row);
+        observed_.push_back(position);
+    }
+    const std::int64_t all = std::ssize(layer_.query_positions), dim = shape.head_dim;
+    for (std::size_t i = 0; i < heads_.size(); ++i) {
+        std::vector<float> queries, normalisers;
+        for (std::int64_t g = 0; g < shape.group(); ++g)
+            for (const std::int64_t row : rows) {
+                const std::int64_t at =
+                    (static_cast<std::int64_t>(i) * shape.group() + g) * all + row;
+                const float* query = layer_.data.queries.data() + at * dim;
+                queries.insert(queries.end(), query, query + dim);
+                if (!agnostic)
+                    normalisers.push_back(layer_.data.logsumexp[size(at)]);
+            }
+        queries_.push_back(std::move(queries));
+        logsumexp_.push_back(std::move(normalisers));
+        Observation& observed = heads_[i].observed;
+        observed.positions = observed_;
+        observed.logsumexp = logsumexp_.back();
+        new (&observed.queries)
+            MatrixView(kvtape::view(queries_.back().data(), shape.group() * std::ssize(rows), dim));
+    }
+}
+
+LayerView ContextViews::view() const {
+    return {layer_.number, {0, layer_.context_len, false}, heads_};
+}
+
+std::unique_ptr<Session> observed_session(const Policy& policy,
+                                          std::span<const Layer> layers,
+                                          const Run& run) {
+    SessionContext context{.shape = layers[0].shape,
+                           .context_len = layers[0].context_len,
+                           .prompt_len = layers[0].length,
+                           .random = run.random,
+                           .threads = run.threads};
+    context.shape.layers = static_cast<std::int32_t>(layers.size());
+    std::unique_ptr<Session> session = policy.start(context);
+    for (const Layer& layer : layers)
+        session->observe(ContextViews(layer, policy.needs(), run.source).view());
+    return session;
+}
+
+Decision decide(const Policy& policy,
+                std::span<const Layer> layers,
+                const Limit& limit,
+                const Run& run) {
+    return observed_session(policy, layers, run)->decide({0, layers[0].context_len, false}, limit);
+}
+
+Limit limit_of(std::string_view budget, Position context_len, const Shape& shape) {
+    const Budget parsed = Budget::parse(budget);
+    return {parsed.tokens_of(context_len, shape), parsed.ratio()};
+}
+
+}  // namespace kvtape::testing

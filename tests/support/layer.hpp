@@ -1,0 +1,73 @@
+#pragma once
+
+#include "policies/policy.hpp"
+#include "trace/trace.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace kvtape::testing {
+
+/// One layer of a sequence, as a trace holds it.
+struct Layer {
+    Shape shape;
+    std::int32_t number = 0;
+    Position context_len = 0;
+    Position length = 0;
+    std::vector<Position> query_positions;
+    LayerData data;
+};
+
+/// A layer drawn from `random`, all queries recorded, its statistics computed in double precision.
+Layer random_layer(const Shape& shape,
+                   std::int32_t number,
+                   Position context_len,
+                   Position length,
+                   const Philox& random);
+
+/// Computes `logsumexp` and `column_sums` of `layer` from its keys and queries.
+void fill_statistics(Layer& layer);
+
+/// What a policy with `needs` may see of the context of a layer under `source`, and nothing else.
+class ContextViews {
+  public:
+    ContextViews(const Layer& layer, const Needs& needs, QuerySource source);
+
+    LayerView view() const;
+    std::span<HeadView> heads() { return heads_; }
+
+  private:
+    void observe(const Needs& needs, QuerySource source);
+
+    const Layer& layer_;
+    std::vector<Position> positions_;
+    std::vector<Position> observed_;
+    std::vector<std::vector<float>> queries_;
+    std::vector<std::vector<float>> logsumexp_;
+    std::vector<HeadView> heads_;
+};
+
+/// How a decision is asked for.
+struct Run {
+    QuerySource source = QuerySource::agnostic;
+    Philox random{0};
+    int threads = 1;
+};
+
+/// A session of `policy` that has observed all `layers`.
+std::unique_ptr<Session> observed_session(const Policy& policy,
+                                          std::span<const Layer> layers,
+                                          const Run& run = {});
+
+/// One decision at the end of the context.
+Decision decide(const Policy& policy,
+                std::span<const Layer> layers,
+                const Limit& limit,
+                const Run& run = {});
+
+/// The limit that `budget` means for a context.
+Limit limit_of(std::string_view budget, Position context_len, const Shape& shape);
+
+}  // namespace kvtape::testing
