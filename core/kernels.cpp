@@ -32,25 +32,30 @@ void expect_shapes(bool fit, const char* what) {
         throw internal_error(std::string(what) + ": the shapes of the operands do not fit");
 }
 
-void multiply_panels(MatrixView a, const Packed& b, MutableMatrixView out, bool add) {
-    expect_shapes(a.cols() == b.depth() && a.rows() == out.rows() && b.columns() == out.cols(),
-                  "multiplying matrices");
+enum class Start { zero, old_value };
+
+/// The product over the first `a.cols()` of b's depth, columns from `first_column` on.
+void multiply_panels(
+    MatrixView a, const Packed& b, Index first_column, MutableMatrixView out, Start start) {
     const KernelTable& table = kernels();
-    if (b.depth() == 0 && !add)
+    if (a.cols() == 0 && start == Start::zero)
         out.setZero();
-    for (Index column = 0; column < b.columns(); column += width) {
-        const Index columns = std::min(width, b.columns() - column);
-        for (Index k = 0; k < b.depth(); k += slice_depth)
+    for (Index column = 0; column < out.cols(); column += width)
+        for (Index k = 0; k < a.cols(); k += slice_depth)
             table.multiply_panel(a.data() + k,
                                  a.outerStride(),
                                  a.rows(),
-                                 std::min(slice_depth, b.depth() - k),
-                                 b.panel(column / width) + k * width,
+                                 std::min(slice_depth, a.cols() - k),
+                                 b.panel((first_column + column) / width) + k * width,
                                  out.data() + column,
                                  out.outerStride(),
-                                 columns,
-                                 add || k > 0);
-    }
+                                 std::min(width, out.cols() - column),
+                                 start == Start::old_value || k > 0);
+}
+
+void expect_product(MatrixView a, const Packed& b, MutableMatrixView out) {
+    expect_shapes(a.cols() == b.depth() && a.rows() == out.rows() && b.columns() == out.cols(),
+                  "multiplying matrices");
 }
 
 }  // namespace
@@ -87,11 +92,20 @@ Packed Packed::straight(MatrixView matrix) {
 }
 
 void multiply(MatrixView a, const Packed& b, MutableMatrixView out) {
-    multiply_panels(a, b, out, false);
+    expect_product(a, b, out);
+    multiply_panels(a, b, 0, out, Start::zero);
 }
 
 void multiply_add(MatrixView a, const Packed& b, MutableMatrixView out) {
-    multiply_panels(a, b, out, true);
+    expect_product(a, b, out);
+    multiply_panels(a, b, 0, out, Start::old_value);
+}
+
+void multiply_part(MatrixView a, const Packed& b, Index first_column, MutableMatrixView out) {
+    expect_shapes(a.cols() <= b.depth() && a.rows() == out.rows() && first_column % width == 0 &&
+                      first_column + out.cols() <= b.columns(),
+                  "multiplying by a part of a matrix");
+    multiply_panels(a, b, first_column, out, Start::zero);
 }
 
 void multiply_transposed(MatrixView a, MatrixView rows, MutableMatrixView out) {

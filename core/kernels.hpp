@@ -39,6 +39,9 @@ class Packed {
 
 /// out[m, n] = a[m, k] · b. Shapes must match.
 void multiply(MatrixView a, const Packed& b, MutableMatrixView out);
+/// Columns `first_column` (a multiple of `Packed::panel_columns`) and on of the product, as many as
+/// `out` has, contracted over the first `a.cols()` of b alone.
+void multiply_part(MatrixView a, const Packed& b, Eigen::Index first_column, MutableMatrixView out);
 /// out[m, n] += a[m, k] · b: the chain of each element starts from its old value.
 void multiply_add(MatrixView a, const Packed& b, MutableMatrixView out);
 

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs kvtape's benchmarks beside kvpress and transformers, one after the other on the same machine, and prints the
+# ratios. Virtual environments are made in .venv/ of the project, once.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
+
+program=${1:-build/dev/kvtape}
+threads=${THREADS:-$(nproc)}
+repetitions=${REPETITIONS:-5}
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+
+environment() {
+    local name=$1 folder=.venv/bench-$1
+    if [[ ! -x $folder/bin/python ]]; then
+        python3 -m venv "$folder"
+        "$folder/bin/pip" install --quiet -r "tests/bench/$name/requirements.txt" >&2
+    fi
+    printf '%s/bin/python\n' "$folder"
+}
+
+"$program" bench scorers prompt --threads "$threads" --repetitions "$repetitions" | tee "$results/kvtape"
+"$(environment kvpress)" tests/bench/kvpress/score.py --threads "$threads" --repetitions "$repetitions" |
+    tee "$results/kvpress"
+"$(environment transformers)" tests/bench/transformers/prompt.py --model data/needle-model --threads "$threads" \
+    --repetitions "$repetitions" | tee "$results/transformers"
+
+python3 - "$results" <<'PY'
+import json
+import pathlib
+import sys
+
+rows = {}
+for file in pathlib.Path(sys.argv[1]).iterdir():
+    for line in file.read_text().splitlines():
+        row = json.loads(line)
+        rows[row["bench"]] = row["seconds"]
+pairs = [(f"score {name}", f"kvpress {name}") for name in ("knorm", "lagkv", "snapkv", "tova")]
+print(f"\n{'':24s}{'kvtape':>12s}{'other':>12s}{'ratio':>8s}")
+for ours, theirs in pairs + [("prompt", "transformers prompt")]:
+    print(f"{ours:24s}{rows[ours]:11.4f}s{rows[theirs]:11.4f}s{rows[theirs] / rows[ours]:7.1f}x")
+PY

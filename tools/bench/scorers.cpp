@@ -1,0 +1,132 @@
+#include "tools/bench/scorers.hpp"
+
+#include "core/parallel.hpp"
+#include "core/philox.hpp"
+#include "policies/spec.hpp"
+
+#include <numeric>
+
+namespace kvtape::bench {
+namespace {
+
+std::vector<float> random_tensor(std::size_t count, std::uint64_t stream, int threads) {
+    std::vector<float> tensor(count);
+    const Philox random(1, stream);
+    constexpr std::size_t stretch = 1 << 16;
+    parallel_for((count + stretch - 1) / stretch, threads, [&](std::size_t part) {
+        const std::size_t end = std::min(count, (part + 1) * stretch);
+        for (std::size_t i = part * stretch; i < end; i += 4) {
+            const auto words = random.block(i / 4);
+            for (std::size_t j = i; j < std::min(i + 4, end); ++j)
+                tensor[j] = static_cast<float>(words[j - i]) * 0x1p-31f - 1.0f;
+        }
+    });
+    return tensor;
+}
+
+/// The tensors of one layer and views of them.
+class RandomLayer {
+  public:
+    RandomLayer(const LayerSize& size, int threads)
+        : size_(size),
+          keys_(tensor(size.shape.kv_heads, size.tokens, size.shape.head_dim, 1, threads)),
+          values_(tensor(size.shape.kv_heads, size.tokens, size.shape.head_dim, 2, threads)),
+          queries_(tensor(size.shape.query_heads, size.window, size.shape.head_dim, 3, threads)),
+          column_sums_(tensor(size.shape.query_heads, size.tokens, 1, 4, threads)),
+          positions_(static_cast<std::size_t>(size.tokens)) {
+        std::iota(positions_.begin(), positions_.end(), 0);
+    }
+
+    /// The heads with what `needs` asks for and nothing else.
+    std::vector<HeadView> heads(const Needs& needs) const {
+        const Eigen::Index tokens = size_.tokens, dim = size_.shape.head_dim;
+        const Eigen::Index group = size_.shape.group();
+        const Position window = std::min(needs.window, size_.window);
+        std::vector<HeadView> views;
+        for (Eigen::Index head = 0; head < size_.shape.kv_heads; ++head) {
+            const auto part = [&](bool wanted, const std::vector<float>& tensor) {
+                return wanted ? view(tensor.data() + head * tokens * dim, tokens, dim)
+                              : view(nullptr, 0, dim);
+            };
+            views.push_back(
+                {.id = {0, static_cast<std::int32_t>(head)},
+                 .positions = positions_,
+                 .keys = part(needs.keys, keys_),
+                 .values = part(needs.values, values_),
+                 .observed = {.positions =
+                                  std::span(positions_).last(static_cast<std::size_t>(window)),
+                              .queries = view(queries_.data() + head * group * size_.window * dim,
+                                              group * window,
+                                              dim),
+                              .logsumexp = {}},
+                 .column_sums = view(column_sums_.data() + head * group * tokens,
+                                     needs.column_sums ? group : 0,
+                                     tokens)});
+        }
+        return views;
+    }
+
+  private:
+    static std::vector<float> tensor(std::int32_t heads,
+                                     Position rows,
+                                     std::int32_t columns,
+                                     std::uint64_t stream,
+                                     int threads) {
+        return random_tensor(static_cast<std::size_t>(heads) * static_cast<std::size_t>(rows) *
+                                 static_cast<std::size_t>(columns),
+                             stream,
+                             threads);
+    }
+
+    LayerSize size_;
+    std::vector<float> keys_, values_, queries_, column_sums_;
+    std::vector<Position> positions_;
+};
+
+double bytes_read(const Needs& needs, const LayerSize& size) {
+    const double tokens = size.tokens;
+    const double cache = tokens * size.shape.kv_heads * size.shape.head_dim;
+    return sizeof(float) * (cache * ((needs.keys ? 1 : 0) + (needs.values ? 1 : 0)) +
+                            (needs.column_sums ? tokens * size.shape.query_heads : 0.0));
+}
+
+double product_flops(const Needs& needs, const LayerSize& size) {
+    return 2.0 * size.shape.query_heads * std::min(needs.window, size.window) *
+           static_cast<double>(size.tokens) * size.shape.head_dim;
+}
+
+}  // namespace
+
+std::vector<Json> bench_scorers(const Setting& setting,
+                                const LayerSize& size,
+                                const std::vector<std::string>& specs,
+                                const Peaks& peaks) {
+    const RandomLayer layer(size, setting.threads);
+    std::vector<Json> rows;
+    for (const std::string& spec : specs) {
+        const PolicyRun run = make_policy(spec);
+        const Needs needs = run.policy->needs();
+        const std::vector<HeadView> heads = layer.heads(needs);
+        const LayerView view{.layer = 0, .block = {0, size.tokens, false}, .heads = heads};
+        const SessionContext context{.shape = size.shape,
+                                     .context_len = size.tokens,
+                                     .prompt_len = size.tokens,
+                                     .random = Philox(0),
+                                     .threads = setting.threads};
+        const Times times = measure(setting, [&] { run.policy->start(context)->observe(view); });
+        Json result = row("score " + spec, setting, times);
+        result["tokens"] = size.tokens;
+        result["bytes_per_second"] = bytes_read(needs, size) / times.median;
+        result["share_of_read_bandwidth"] =
+            bytes_read(needs, size) / times.median / peaks.read_bytes_per_second;
+        if (needs.window > 0) {
+            result["flops_per_second"] = product_flops(needs, size) / times.median;
+            result["share_of_fma_peak"] =
+                product_flops(needs, size) / times.median / peaks.flops_per_second;
+        }
+        rows.push_back(std::move(result));
+    }
+    return rows;
+}
+
+}  // namespace kvtape::bench

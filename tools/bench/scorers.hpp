@@ -1,0 +1,24 @@
+#pragma once
+
+#include "core/types.hpp"
+#include "tools/bench/peaks.hpp"
+
+#include <vector>
+
+namespace kvtape::bench {
+
+/// A layer of random numbers in memory.
+struct LayerSize {
+    Shape shape;
+    Position tokens = 0;
+    Position window = 64;  ///< recorded queries at the end
+};
+
+/// One row per policy spec: the time one `Session::observe` takes over the layer, the bytes it
+/// reads and the multiply-adds of its products, each as a share of the measured peak.
+std::vector<Json> bench_scorers(const Setting& setting,
+                                const LayerSize& size,
+                                const std::vector<std::string>& specs,
+                                const Peaks& peaks);
+
+}  // namespace kvtape::bench
