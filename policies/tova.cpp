@@ -1,6 +1,7 @@
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "policies/parts/attention.hpp"
+#include "policies/parts/finite.hpp"
 #include "policies/parts/scored.hpp"
 
 #include <algorithm>
@@ -26,6 +27,7 @@ struct Tova {
         std::vector<Scores> of_head(layer.heads.size());
         parallel_for(of_head.size(), context.threads, [&](std::size_t i) {
             of_head[i] = sum_of_rows(observed_attention(layer.heads[i], context.shape));
+            check_scores(layer.heads[i], of_head[i]);
         });
         Scores mean(layer.heads.empty() ? 0 : layer.heads[0].positions.size());
         for (const Scores& sums : of_head) {
