@@ -5,6 +5,7 @@
 #include "policies/parts/scored.hpp"
 
 #include <algorithm>
+#include <functional>
 
 namespace kvtape::policies {
 namespace {
