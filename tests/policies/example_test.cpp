@@ -23,8 +23,7 @@ std::string text_of(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("the worked example of the documents is a policy like any other",
-          "[policies][example]") {
+TEST_CASE("the worked example of the documents is a policy like any other", "[policies][example]") {
     const PolicyInfo table[] = {policies::value_norm()};
     const PolicyRun run = make_policy("value_norm:sinks=2", table);
     CHECK(to_text(run.policy->parameters()) == R"({"sinks":2})");

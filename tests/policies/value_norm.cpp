@@ -11,9 +11,7 @@ namespace {
 struct ValueNorm {
     std::int32_t sinks = 4;
 
-    void fields(auto& field) {
-        field("sinks", sinks, Whole{0, 1024}, "first tokens, always kept");
-    }
+    void fields(auto& field) { field("sinks", sinks, Whole{0, 1024}, "first tokens, always kept"); }
     Needs needs() const { return {.values = true}; }
     ByRule by_rule(Position budget, Position) const { return {.first = std::min(sinks, budget)}; }
 
