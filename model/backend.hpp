@@ -16,7 +16,8 @@ class Buffer {
   public:
     Buffer() = default;
     Buffer(void* data, std::size_t bytes, void (*release)(void*) noexcept)
-        : data_(data, release), bytes_(bytes) {}
+        : data_(data, release),
+          bytes_(bytes) {}
     void* data() const { return data_.get(); }
     std::size_t bytes() const { return bytes_; }
 
@@ -87,13 +88,19 @@ class Backend {
                                             std::int64_t columns) = 0;
 
     /// out[i] = table[tokens[i]].
-    virtual void embed(std::span<const std::int32_t> tokens, const Weight& table, Activations out) = 0;
+    virtual void embed(std::span<const std::int32_t> tokens,
+                       const Weight& table,
+                       Activations out) = 0;
     /// out = x / sqrt(mean(x^2) + epsilon) * weight, by row.
     virtual void rms_norm(Activations x, const Weight& weight, float epsilon, Activations out) = 0;
     /// out[rows, n] = x[rows, k] · weight[n, k]ᵀ (+ bias[n] when not null).
-    virtual void linear(Activations x, const Weight& weight, const Weight* bias, Activations out) = 0;
+    virtual void linear(Activations x,
+                        const Weight& weight,
+                        const Weight* bias,
+                        Activations out) = 0;
     /// Rotates, in place, every head of x [rows, heads * head_dim]; row r is position first + r.
-    /// Half layout: pairs (i, i + rotary_dim / 2); angles in double, `scale` multiplies cos and sin.
+    /// Half layout: pairs (i, i + rotary_dim / 2); angles in double, `scale` multiplies cos and
+    /// sin.
     virtual void rope(Activations x,
                       std::int32_t head_dim,
                       std::span<const double> inverse_frequencies,

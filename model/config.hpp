@@ -31,12 +31,12 @@ struct Config {
     bool output_bias = false;
     bool mlp_bias = false;
     bool qk_norm = false;
-    ElementType stored_type = ElementType::float32;  ///< `torch_dtype` / `dtype`
-    std::vector<std::int32_t> stop_tokens;           ///< `eos_token_id`, one or several
+    ElementType stored_type = ElementType::float32;       ///< `torch_dtype` / `dtype`
+    std::vector<std::int32_t> stop_tokens;                ///< `eos_token_id`, one or several
     std::vector<std::optional<Position>> sliding_window;  ///< per layer
 
     double rope_theta = 10000.0;
-    Json rope_scaling;  ///< verbatim or null
+    Json rope_scaling;                        ///< verbatim or null
     std::vector<double> inverse_frequencies;  ///< head_dim / 2, scaling applied
     double rope_attention_scale = 1.0;        ///< multiplies cos and sin
 

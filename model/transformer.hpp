@@ -40,9 +40,14 @@ class KvCache {
 /// A checkpoint on a backend.
 class Transformer {
   public:
-    /// Reads `config.json` and the safetensors of a Hugging Face directory. The backend must outlive
-    /// the model. Missing tensors, wrong shapes and unknown architectures are format errors.
+    /// Reads `config.json` and the safetensors of a Hugging Face directory. The backend must
+    /// outlive the model. Missing tensors, wrong shapes and unknown architectures are format
+    /// errors.
     static Transformer load(const std::filesystem::path& directory, Backend& backend);
+    /// The same with the architecture's fields given instead of read.
+    static Transformer load(const std::filesystem::path& directory,
+                            Config config,
+                            Backend& backend);
     Transformer(Transformer&&) noexcept;
     ~Transformer();
 
@@ -50,8 +55,8 @@ class Transformer {
     const Shape& shape() const;
     Backend& backend() const;
 
-    /// Runs `tokens` at positions cache.length()... through all layers in chunks of `chunk`, appends to
-    /// the cache and returns the logits [vocab] of the last token as float32.
+    /// Runs `tokens` at positions cache.length()... through all layers in chunks of `chunk`,
+    /// appends to the cache and returns the logits [vocab] of the last token as float32.
     std::vector<float> forward(std::span<const std::int32_t> tokens,
                                KvCache& cache,
                                Tap* tap = nullptr,
@@ -84,7 +89,7 @@ struct Generation {
     /// [tokens, top_logits]: row g holds the step that produced token g.
     std::vector<float> logits_top;
     std::vector<std::int32_t> logits_top_ids;
-    bool stopped = false;        ///< ended by a stop token rather than by the limit
+    bool stopped = false;  ///< ended by a stop token rather than by the limit
     double prompt_seconds = 0.0;
     double decode_seconds = 0.0;
 };

@@ -1,0 +1,50 @@
+#include "model/byte_level.hpp"
+
+#include "model/utf8.hpp"
+
+#include <array>
+
+namespace kvtape::model {
+namespace {
+
+constexpr bool stands_for_itself(unsigned byte) {
+    return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+}
+
+constexpr std::size_t displaced_count = 68;
+
+/// The bytes written as U+0100, U+0101, ...
+constexpr std::array<unsigned char, displaced_count> displaced = [] {
+    std::array<unsigned char, displaced_count> bytes{};
+    std::size_t count = 0;
+    for (unsigned byte = 0; byte < 256; ++byte)
+        if (!stands_for_itself(byte))
+            bytes[count++] = static_cast<unsigned char>(byte);
+    return bytes;
+}();
+
+std::optional<char> byte_of(char32_t character) {
+    constexpr char32_t first_displaced = 0x100;
+    if (character < first_displaced && stands_for_itself(character))
+        return static_cast<char>(character);
+    if (character >= first_displaced && character < first_displaced + displaced_count)
+        return static_cast<char>(displaced[character - first_displaced]);
+    return {};
+}
+
+}  // namespace
+
+std::optional<std::string> bytes_of_entry(std::string_view entry) {
+    std::string bytes;
+    for (std::size_t offset = 0; offset < entry.size();) {
+        const std::optional<CodePoint> point = code_point_at(entry, offset);
+        const std::optional<char> byte = point ? byte_of(point->value) : std::nullopt;
+        if (!byte)
+            return {};
+        bytes += *byte;
+        offset += point->bytes;
+    }
+    return bytes;
+}
+
+}  // namespace kvtape::model

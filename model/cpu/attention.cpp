@@ -1,0 +1,258 @@
+#include "model/cpu/attention.hpp"
+
+#include "core/exp.hpp"
+#include "core/kernels.hpp"
+#include "core/parallel.hpp"
+#include "model/cpu/rows.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace kvtape::model::cpu {
+namespace {
+
+/// Entries of the cache that are packed together, at absolute positions.
+constexpr Position key_block = 128;
+/// Probabilities of a block of queries: what stays in the second-level cache.
+constexpr std::int64_t probabilities_at_once = 128 * 1024;
+constexpr Position most_query_rows = 64;
+constexpr Position fewest_query_rows = 8;
+/// Below this many rows, packing the cache would cost more than it saves.
+constexpr Position rows_worth_packing = 8;
+
+/// The visible part of one KV head: entries [begin, end), `begin` at a block boundary.
+struct VisibleHead {
+    const float* keys = nullptr;    ///< [end - begin, head_dim]
+    const float* values = nullptr;  ///< [end - begin, head_dim]
+    std::vector<Packed> key_blocks;
+    std::vector<Packed> value_blocks;
+};
+
+struct Extent {
+    Position begin = 0;
+    Position end = 0;
+    Position size() const { return end - begin; }
+};
+
+/// What the query at `position` may see.
+Extent visible(Position position, Position window) {
+    const Position begin = window > 0 && position >= window ? position + 1 - window : 0;
+    return {begin, position + 1};
+}
+
+class Pass {
+  public:
+    Pass(ElementType type, const Attention& attention, int threads)
+        : type_(type),
+          attention_(attention),
+          shape_(attention.shape),
+          threads_(threads),
+          entries_{visible(attention.first, attention.window).begin / key_block * key_block,
+                   attention.first + static_cast<Position>(attention.queries.rows)},
+          queries_(type, attention.queries.data, elements(attention.queries)),
+          outputs_(type, attention.outputs.data, elements(attention.outputs)) {}
+
+    void run() {
+        read_cache();
+        parallel_for(static_cast<std::size_t>(shape_.query_heads), threads_, [&](std::size_t head) {
+            run_head(static_cast<std::int32_t>(head));
+        });
+        outputs_.store();
+    }
+
+  private:
+    static std::int64_t elements(const Activations& x) { return x.rows * x.columns; }
+
+    bool packs() const { return attention_.queries.rows >= rows_worth_packing; }
+
+    /// Floats of every KV head, packed once for all query heads and rows that use them.
+    void read_cache() {
+        const auto heads = static_cast<std::size_t>(shape_.kv_heads);
+        const std::int64_t dim = shape_.head_dim;
+        heads_.resize(heads);
+        for (std::size_t head = 0; head < heads; ++head) {
+            const std::int64_t first =
+                (static_cast<std::int64_t>(head) * attention_.cache.capacity + entries_.begin) *
+                dim;
+            keys_.emplace_back(
+                type_, element(type_, attention_.cache.keys, first), entries_.size() * dim);
+            values_.emplace_back(
+                type_, element(type_, attention_.cache.values, first), entries_.size() * dim);
+            heads_[head].keys = keys_.back().data();
+            heads_[head].values = values_.back().data();
+        }
+        if (!packs())
+            return;
+        const auto blocks = static_cast<std::size_t>((entries_.size() + key_block - 1) / key_block);
+        for (VisibleHead& head : heads_) {
+            head.key_blocks.resize(blocks);
+            head.value_blocks.resize(blocks);
+        }
+        parallel_for(heads * blocks, threads_, [&](std::size_t item) {
+            VisibleHead& head = heads_[item / blocks];
+            const std::size_t block = item % blocks;
+            const auto begin = static_cast<Position>(block) * key_block;
+            const Position count = std::min(key_block, entries_.size() - begin);
+            head.key_blocks[block] = Packed::transposed(view(head.keys + begin * dim, count, dim));
+            head.value_blocks[block] =
+                Packed::straight(view(head.values + begin * dim, count, dim));
+        });
+    }
+
+    void run_head(std::int32_t head) {
+        // The odd number of vectors keeps rows from meeting in the same cache sets.
+        const std::int64_t stride = (entries_.size() + key_block - 1) / key_block * key_block + 16;
+        const auto rows = static_cast<Position>(attention_.queries.rows);
+        const auto height = static_cast<Position>(std::clamp<std::int64_t>(
+            probabilities_at_once / stride / fewest_query_rows * fewest_query_rows,
+            fewest_query_rows,
+            most_query_rows));
+        std::vector<float> queries(static_cast<std::size_t>(height * shape_.head_dim));
+        std::vector<float> probabilities(static_cast<std::size_t>(std::min(height, rows) * stride));
+        for (Position row = 0; row < rows; row += height)
+            run_block(head,
+                      {row, std::min(rows, row + height)},
+                      queries.data(),
+                      {probabilities.data(),
+                       std::min(height, rows),
+                       stride,
+                       Eigen::OuterStride<>(stride)});
+    }
+
+    /// Queries `rows` of one head, through all three steps.
+    void run_block(std::int32_t head, Extent rows, float* queries, MutableMatrixView scores) {
+        const std::int64_t dim = shape_.head_dim;
+        const auto scale = static_cast<float>(shape_.softmax_scale);
+        for (Position row = rows.begin; row < rows.end; ++row) {
+            const float* from = queries_.data() + row * attention_.queries.columns + head * dim;
+            for (std::int64_t i = 0; i < dim; ++i)
+                queries[(row - rows.begin) * dim + i] = from[i] * scale;
+        }
+        const Extent seen{
+            visible(attention_.first + rows.begin, attention_.window).begin / key_block * key_block,
+            attention_.first + rows.end};
+        const VisibleHead& cache = heads_[static_cast<std::size_t>(head / shape_.group())];
+        multiply_keys(cache, view(queries, rows.size(), dim), seen, scores);
+        float inverse_sums[most_query_rows];
+        for (Position row = rows.begin; row < rows.end; ++row)
+            inverse_sums[row - rows.begin] =
+                normalise(head, row, seen, scores.row(row - rows.begin).data());
+        multiply_values(cache, head, rows, seen, scores);
+        for (Position row = rows.begin; row < rows.end; ++row) {
+            float* out = outputs_.data() + row * attention_.outputs.columns + head * dim;
+            for (std::int64_t i = 0; i < dim; ++i)
+                out[i] *= inverse_sums[row - rows.begin];
+        }
+    }
+
+    MutableMatrixView block_of(MutableMatrixView scores,
+                               Position rows,
+                               Position begin,
+                               Position n) {
+        return {scores.data() + begin, rows, n, Eigen::OuterStride<>(scores.outerStride())};
+    }
+
+    /// scores[:, j] = queries · key(seen.begin + j).
+    void multiply_keys(const VisibleHead& cache,
+                       MatrixView queries,
+                       Extent seen,
+                       MutableMatrixView scores) {
+        const auto rows = static_cast<Position>(queries.rows());
+        const std::int64_t dim = shape_.head_dim;
+        if (!packs())
+            return multiply_transposed(
+                queries,
+                view(cache.keys + (seen.begin - entries_.begin) * dim, seen.size(), dim),
+                block_of(scores, rows, 0, seen.size()));
+        for (Position begin = seen.begin; begin < seen.end; begin += key_block) {
+            const Packed& keys =
+                cache.key_blocks[static_cast<std::size_t>((begin - entries_.begin) / key_block)];
+            multiply(
+                queries,
+                keys,
+                block_of(scores, rows, begin - seen.begin, static_cast<Position>(keys.columns())));
+        }
+    }
+
+    /// Turns the logits of one query into e^(logit - largest), zero where it may not look; writes
+    /// its log-sum-exp and column sums; returns 1 / sum.
+    float normalise(std::int32_t head, Position row, Extent seen, float* scores) {
+        const Position position = attention_.first + row;
+        const Extent own = visible(position, attention_.window);
+        const auto size = static_cast<std::size_t>(own.size());
+        const std::span<float> logits(scores + (own.begin - seen.begin), size);
+        const float largest = maximum(logits);
+        const double sum = exp_shifted(logits, largest);
+        std::fill(scores, logits.data(), 0.0f);
+        std::fill(logits.data() + size, scores + seen.size(), 0.0f);
+        attention_.logsumexp[head * attention_.queries.rows + row] =
+            static_cast<float>(static_cast<double>(largest) + logarithm(sum));
+        const auto inverse = static_cast<float>(1.0 / sum);
+        if (attention_.column_sums != nullptr && position < attention_.column_limit)
+            add_scaled(
+                logits,
+                inverse,
+                {attention_.column_sums + head * attention_.cache.capacity + own.begin, size});
+        return inverse;
+    }
+
+    /// outputs = scores · values, not yet divided by the sums.
+    void multiply_values(const VisibleHead& cache,
+                         std::int32_t head,
+                         Extent rows,
+                         Extent seen,
+                         MutableMatrixView scores) {
+        const std::int64_t dim = shape_.head_dim;
+        MutableMatrixView out(
+            outputs_.data() + rows.begin * attention_.outputs.columns + head * dim,
+            rows.size(),
+            dim,
+            Eigen::OuterStride<>(attention_.outputs.columns));
+        if (!packs()) {
+            const float* values = cache.values + (seen.begin - entries_.begin) * dim;
+            for (Position row = 0; row < rows.size(); ++row) {
+                const std::span<float> sums(out.row(row).data(), static_cast<std::size_t>(dim));
+                std::fill(sums.begin(), sums.end(), 0.0f);
+                for (Position j = 0; j < seen.size(); ++j)
+                    add_scaled({values + j * dim, sums.size()}, scores(row, j), sums);
+            }
+            return;
+        }
+        for (Position begin = seen.begin; begin < seen.end; begin += key_block) {
+            const Packed& values =
+                cache.value_blocks[static_cast<std::size_t>((begin - entries_.begin) / key_block)];
+            const auto depth = static_cast<Position>(values.depth());
+            // The last block may hold entries after those seen by this block of queries.
+            if (const Position hidden = begin + depth - seen.end; hidden > 0)
+                block_of(scores, rows.size(), seen.size(), hidden).setZero();
+            const MutableMatrixView weights =
+                block_of(scores, rows.size(), begin - seen.begin, depth);
+            const MatrixView known(
+                weights.data(), weights.rows(), weights.cols(), weights.outerStride());
+            if (begin == seen.begin)
+                multiply(known, values, out);
+            else
+                multiply_add(known, values, out);
+        }
+    }
+
+    ElementType type_;
+    const Attention& attention_;
+    const Shape& shape_;
+    int threads_;
+    Extent entries_;
+    Floats queries_;
+    Results outputs_;
+    std::vector<Floats> keys_;
+    std::vector<Floats> values_;
+    std::vector<VisibleHead> heads_;
+};
+
+}  // namespace
+
+void attend(ElementType type, const Attention& attention, int threads) {
+    Pass(type, attention, threads).run();
+}
+
+}  // namespace kvtape::model::cpu

@@ -1,0 +1,268 @@
+#include "model/safetensors.hpp"
+
+#include "model/fields.hpp"
+#include "model/files.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <fcntl.h>
+#include <limits>
+#include <set>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+namespace kvtape::model {
+namespace {
+
+constexpr std::uint64_t longest_header = 100'000'000;
+constexpr std::size_t longest_index = std::size_t{1} << 28;
+
+constexpr std::array<std::pair<std::string_view, std::uint64_t>, 15> known_types{{{"BOOL", 1},
+                                                                                  {"U8", 1},
+                                                                                  {"I8", 1},
+                                                                                  {"F8_E5M2", 1},
+                                                                                  {"F8_E4M3", 1},
+                                                                                  {"I16", 2},
+                                                                                  {"U16", 2},
+                                                                                  {"F16", 2},
+                                                                                  {"BF16", 2},
+                                                                                  {"I32", 4},
+                                                                                  {"U32", 4},
+                                                                                  {"F32", 4},
+                                                                                  {"F64", 8},
+                                                                                  {"I64", 8},
+                                                                                  {"U64", 8}}};
+
+class FileDescriptor {
+  public:
+    explicit FileDescriptor(const std::filesystem::path& path)
+        : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+        if (descriptor_ < 0)
+            throw errno_error("opening " + path.string());
+    }
+    FileDescriptor(const FileDescriptor&) = delete;
+    FileDescriptor& operator=(const FileDescriptor&) = delete;
+    ~FileDescriptor() { ::close(descriptor_); }
+    int get() const { return descriptor_; }
+
+  private:
+    int descriptor_;
+};
+
+std::uint64_t header_length(std::span<const std::byte> file, const std::string& what) {
+    std::uint64_t length = 0;
+    if (file.size() < sizeof length + 2)
+        throw format_error("reading " + what + ": it has " + std::to_string(file.size()) +
+                           " bytes, too few for a safetensors header");
+    static_assert(std::endian::native == std::endian::little);
+    std::memcpy(&length, file.data(), sizeof length);
+    const std::uint64_t most = std::min<std::uint64_t>(longest_header, file.size() - sizeof length);
+    if (length < 2 || length > most)
+        throw format_error("reading " + what + ": the header claims " + std::to_string(length) +
+                           " bytes, expected 2 to " + std::to_string(most) +
+                           "; the file is damaged or not safetensors");
+    return length;
+}
+
+std::uint64_t size_of_type(const Fields& entry) {
+    const std::string name = entry.text("dtype");
+    const auto* found = std::find_if(known_types.begin(), known_types.end(), [&](const auto& type) {
+        return type.first == name;
+    });
+    if (found == known_types.end())
+        entry.refuse("dtype", "is " + Fields::shown(Json(name)) + ", which kvtape does not know");
+    return found->second;
+}
+
+/// The offsets or the extents of an entry: an array of non-negative integers.
+std::vector<std::int64_t> integers(const Fields& entry, const char* name) {
+    const Json* field = entry.find(name);
+    if (field == nullptr || !field->is_array())
+        entry.refuse(name, "must be an array of integers");
+    std::vector<std::int64_t> values;
+    for (const Json& value : *field) {
+        if (!value.is_number_unsigned() ||
+            value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max())
+            entry.refuse(name, "has " + Fields::shown(value) + ", expected an integer from 0");
+        values.push_back(value.get<std::int64_t>());
+    }
+    return values;
+}
+
+/// product(shape) * size, or nothing when that does not fit 63 bits.
+std::optional<std::int64_t> bytes_needed(const std::vector<std::int64_t>& shape,
+                                         std::uint64_t size) {
+    auto product = static_cast<std::int64_t>(size);
+    for (const std::int64_t extent : shape)
+        if (__builtin_mul_overflow(product, extent, &product))
+            return {};
+    return product;
+}
+
+StoredTensor read_entry(const Fields& entry, std::span<const std::byte> data) {
+    const std::uint64_t size = size_of_type(entry);
+    const std::vector<std::int64_t> shape = integers(entry, "shape");
+    const std::vector<std::int64_t> offsets = integers(entry, "data_offsets");
+    if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > std::ssize(data))
+        entry.refuse("data_offsets",
+                     "must be a begin and an end within the " + std::to_string(data.size()) +
+                         " bytes of data");
+    const std::int64_t bytes = offsets[1] - offsets[0];
+    if (bytes_needed(shape, size) != bytes)
+        entry.refuse(
+            "data_offsets",
+            "span " + std::to_string(bytes) + " bytes, which is not the size of its shape");
+    const auto begin = static_cast<std::size_t>(offsets[0]);
+    return {entry.text("dtype"), shape, data.subspan(begin, static_cast<std::size_t>(bytes))};
+}
+
+void check_coverage(const StoredTensors& tensors,
+                    std::span<const std::byte> data,
+                    const std::string& what) {
+    std::vector<std::pair<const std::byte*, const std::byte*>> ranges;
+    for (const auto& [name, tensor] : tensors)
+        ranges.emplace_back(tensor.bytes.data(), tensor.bytes.data() + tensor.bytes.size());
+    std::sort(ranges.begin(), ranges.end());
+    const std::byte* covered = data.data();
+    for (const auto& [begin, end] : ranges) {
+        if (begin != covered)
+            throw format_error("reading " + what + ": its tensors " +
+                               (begin < covered ? "overlap" : "leave a hole") + " at data byte " +
+                               std::to_string(begin - data.data()));
+        covered = end;
+    }
+    if (covered != data.data() + data.size())
+        throw format_error("reading " + what + ": its tensors end at data byte " +
+                           std::to_string(covered - data.data()) + " of " +
+                           std::to_string(data.size()));
+}
+
+std::filesystem::path shard_path(const std::filesystem::path& directory,
+                                 const std::string& name,
+                                 const std::string& what) {
+    // `filename` of a path differs from the path as soon as there is a separator in it.
+    const std::filesystem::path file(name);
+    if (name.empty() || name.find('\0') != std::string::npos || file.filename() != file ||
+        name == "." || name == "..")
+        throw format_error("reading " + what + ": the shard " + Fields::shown(Json(name)) +
+                           " is not a plain file name");
+    return directory / file;
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::filesystem::path& path) {
+    const FileDescriptor file(path);
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0)
+        throw errno_error("reading " + path.string());
+    if (!S_ISREG(status.st_mode))
+        throw io_error("reading " + path.string() + ": it is not a regular file");
+    const auto size = static_cast<std::size_t>(status.st_size);
+    if (size == 0)
+        return;
+    void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+    if (mapped == MAP_FAILED)
+        throw errno_error("mapping " + path.string());
+    bytes_ = {static_cast<const std::byte*>(mapped), size};
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+    std::swap(bytes_, other.bytes_);
+    return *this;
+}
+
+MappedFile::~MappedFile() {
+    if (!bytes_.empty())
+        ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+StoredTensors parse_safetensors(std::span<const std::byte> file, std::string_view what) {
+    const std::string where(what);
+    const std::uint64_t length = header_length(file, where);
+    const std::string_view header(reinterpret_cast<const char*>(file.data()) + sizeof length,
+                                  length);
+    if (header.front() != '{')
+        throw format_error("reading " + where + ": its header does not begin with '{'");
+    const Json parsed = parse_json(header, where + ", header");
+    const std::span<const std::byte> data = file.subspan(sizeof length + length);
+    StoredTensors tensors;
+    for (const auto& [name, entry] : parsed.items())
+        if (name != "__metadata__")
+            tensors.emplace(
+                name,
+                read_entry(Fields(entry, where + ", tensor " + Fields::shown(Json(name))), data));
+    check_coverage(tensors, data, where);
+    return tensors;
+}
+
+Checkpoint Checkpoint::open(const std::filesystem::path& directory) {
+    Checkpoint checkpoint;
+    const std::filesystem::path single = directory / "model.safetensors";
+    const std::filesystem::path index = directory / "model.safetensors.index.json";
+    if (std::filesystem::exists(single) || !std::filesystem::exists(index)) {
+        checkpoint.what_ = single.string();
+        checkpoint.files_.emplace_back(single);
+        checkpoint.tensors_ =
+            parse_safetensors(checkpoint.files_.front().bytes(), checkpoint.what_);
+        return checkpoint;
+    }
+    checkpoint.what_ = index.string();
+    const Json parsed = parse_json(read_text(index, longest_index), checkpoint.what_);
+    const Json* map = Fields(parsed, checkpoint.what_).find("weight_map");
+    if (map == nullptr || !map->is_object())
+        throw format_error("reading " + checkpoint.what_ + ": it has no object weight_map");
+    std::map<std::string, StoredTensors> shards;
+    for (const auto& [name, file] : map->items()) {
+        if (!file.is_string())
+            throw format_error("reading " + checkpoint.what_ + ": the shard of " +
+                               Fields::shown(Json(name)) + " is not a file name");
+        const auto path = shard_path(directory, file.get<std::string>(), checkpoint.what_);
+        const auto [shard, fresh] = shards.try_emplace(path.string());
+        if (fresh) {
+            checkpoint.files_.emplace_back(path);
+            shard->second = parse_safetensors(checkpoint.files_.back().bytes(), path.string());
+        }
+        const auto found = shard->second.find(name);
+        if (found == shard->second.end())
+            throw format_error("reading " + path.string() + ": it lacks the tensor " +
+                               Fields::shown(Json(name)) + " that the index promises");
+        checkpoint.tensors_.insert(*found);
+    }
+    return checkpoint;
+}
+
+Checkpoint::Tensor Checkpoint::tensor(std::string_view name,
+                                      std::initializer_list<std::int64_t> shape) const {
+    const std::string where = "reading " + what_ + ": the tensor " + std::string(name);
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end())
+        throw format_error(where + " is missing");
+    const StoredTensor& stored = found->second;
+    const std::vector<std::int64_t> expected(shape);
+    if (stored.shape != expected)
+        throw format_error(where + " has shape " + to_text(Json(stored.shape)) + ", expected " +
+                           to_text(Json(expected)));
+    Tensor tensor{.bytes = stored.bytes};
+    if (stored.type == "F16")
+        tensor.type = ElementType::float16;
+    else if (stored.type == "BF16")
+        tensor.type = ElementType::bfloat16;
+    else if (stored.type != "F32")
+        throw format_error(where + " has type " + stored.type + ", expected F32, F16 or BF16");
+    if (reinterpret_cast<std::uintptr_t>(stored.bytes.data()) %
+            static_cast<std::uintptr_t>(bytes_of(tensor.type)) !=
+        0)
+        throw format_error(where +
+                           " does not begin at a multiple of its element size; save the "
+                           "checkpoint again");
+    return tensor;
+}
+
+}  // namespace kvtape::model

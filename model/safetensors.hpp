@@ -1,0 +1,65 @@
+#pragma once
+
+#include "core/types.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <initializer_list>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kvtape::model {
+
+/// A file mapped read-only, for as long as the object lives. Move-only.
+class MappedFile {
+  public:
+    /// Not there, not a regular file or not readable: an io error.
+    explicit MappedFile(const std::filesystem::path& path);
+    MappedFile(MappedFile&& other) noexcept;
+    MappedFile& operator=(MappedFile&& other) noexcept;
+    ~MappedFile();
+
+    std::span<const std::byte> bytes() const { return bytes_; }
+
+  private:
+    std::span<const std::byte> bytes_;
+};
+
+/// One tensor inside a safetensors file, viewed in place, little endian.
+struct StoredTensor {
+    std::string type;  ///< the file's name for it: `F32`, `BF16`, ...
+    std::vector<std::int64_t> shape;
+    std::span<const std::byte> bytes;
+};
+using StoredTensors = std::map<std::string, StoredTensor, std::less<>>;
+
+/// Checks a whole safetensors file and lists its tensors: header of at most 100 MB, no name twice,
+/// known types, sizes that agree with shapes, and ranges that cover the data without overlap or
+/// hole. Anything else is a format error that names `what`. The views point into `file`.
+StoredTensors parse_safetensors(std::span<const std::byte> file, std::string_view what);
+
+/// The tensors of a Hugging Face directory: `model.safetensors`, or the shards that
+/// `model.safetensors.index.json` lists.
+class Checkpoint {
+  public:
+    static Checkpoint open(const std::filesystem::path& directory);
+
+    struct Tensor {
+        ElementType type = ElementType::float32;
+        std::span<const std::byte> bytes;
+    };
+    bool has(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
+    /// The float tensor `name`, which must have that shape. Lives as long as the checkpoint.
+    Tensor tensor(std::string_view name, std::initializer_list<std::int64_t> shape) const;
+
+  private:
+    std::string what_;
+    std::vector<MappedFile> files_;
+    StoredTensors tensors_;
+};
+
+}  // namespace kvtape::model

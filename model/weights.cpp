@@ -1,0 +1,79 @@
+#include "model/weights.hpp"
+
+#include <string>
+
+namespace kvtape::model {
+namespace {
+
+class Reader {
+  public:
+    Reader(const Checkpoint& checkpoint, Backend& backend)
+        : checkpoint_(checkpoint),
+          backend_(backend) {}
+
+    std::unique_ptr<Weight> matrix(const std::string& name,
+                                   std::int64_t out,
+                                   std::int64_t in) const {
+        const Checkpoint::Tensor tensor = checkpoint_.tensor(name, {out, in});
+        return backend_.prepare(tensor.bytes, tensor.type, out, in);
+    }
+    std::unique_ptr<Weight> vector(const std::string& name, std::int64_t size) const {
+        const Checkpoint::Tensor tensor = checkpoint_.tensor(name, {size});
+        return backend_.prepare(tensor.bytes, tensor.type, 1, size);
+    }
+    Projection projection(const std::string& name,
+                          std::int64_t out,
+                          std::int64_t in,
+                          bool with_bias) const {
+        Projection projection{.weight = matrix(name + ".weight", out, in), .bias = nullptr};
+        if (with_bias)
+            projection.bias = vector(name + ".bias", out);
+        return projection;
+    }
+
+  private:
+    const Checkpoint& checkpoint_;
+    Backend& backend_;
+};
+
+LayerWeights read_layer(const Reader& reader, const Config& config, std::int32_t index) {
+    const std::string prefix = "model.layers." + std::to_string(index) + ".";
+    const std::string attention = prefix + "self_attn.";
+    const std::string mlp = prefix + "mlp.";
+    const std::int64_t hidden = config.hidden_size;
+    const std::int64_t inner = config.intermediate_size;
+    const std::int64_t query = std::int64_t{config.query_heads} * config.head_dim;
+    const std::int64_t kv = std::int64_t{config.kv_heads} * config.head_dim;
+    LayerWeights layer;
+    layer.attention_norm = reader.vector(prefix + "input_layernorm.weight", hidden);
+    layer.mlp_norm = reader.vector(prefix + "post_attention_layernorm.weight", hidden);
+    if (config.qk_norm) {
+        layer.query_norm = reader.vector(attention + "q_norm.weight", config.head_dim);
+        layer.key_norm = reader.vector(attention + "k_norm.weight", config.head_dim);
+    }
+    layer.query = reader.projection(attention + "q_proj", query, hidden, config.qkv_bias);
+    layer.key = reader.projection(attention + "k_proj", kv, hidden, config.qkv_bias);
+    layer.value = reader.projection(attention + "v_proj", kv, hidden, config.qkv_bias);
+    layer.output = reader.projection(attention + "o_proj", hidden, query, config.output_bias);
+    layer.gate = reader.projection(mlp + "gate_proj", inner, hidden, config.mlp_bias);
+    layer.up = reader.projection(mlp + "up_proj", inner, hidden, config.mlp_bias);
+    layer.down = reader.projection(mlp + "down_proj", hidden, inner, config.mlp_bias);
+    return layer;
+}
+
+}  // namespace
+
+Weights read_weights(const Checkpoint& checkpoint, const Config& config, Backend& backend) {
+    const Reader reader(checkpoint, backend);
+    Weights weights;
+    weights.embedding =
+        reader.matrix("model.embed_tokens.weight", config.vocabulary, config.hidden_size);
+    weights.final_norm = reader.vector("model.norm.weight", config.hidden_size);
+    if (!config.tied_embeddings)
+        weights.head = reader.matrix("lm_head.weight", config.vocabulary, config.hidden_size);
+    for (std::int32_t layer = 0; layer < config.layers; ++layer)
+        weights.layers.push_back(read_layer(reader, config, layer));
+    return weights;
+}
+
+}  // namespace kvtape::model

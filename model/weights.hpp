@@ -1,0 +1,33 @@
+#pragma once
+
+#include "model/backend.hpp"
+#include "model/config.hpp"
+#include "model/safetensors.hpp"
+
+#include <memory>
+#include <vector>
+
+namespace kvtape::model {
+
+/// A matrix with its bias; the bias is null where there is none.
+struct Projection {
+    std::unique_ptr<Weight> weight, bias;
+};
+
+struct LayerWeights {
+    std::unique_ptr<Weight> attention_norm, mlp_norm;
+    std::unique_ptr<Weight> query_norm, key_norm;  ///< null without `Config::qk_norm`
+    Projection query, key, value, output;
+    Projection gate, up, down;
+};
+
+struct Weights {
+    std::unique_ptr<Weight> embedding, final_norm;
+    std::unique_ptr<Weight> head;  ///< null when tied to the embedding
+    std::vector<LayerWeights> layers;
+};
+
+/// All weights of a model, prepared by `backend`. The checkpoint must outlive them.
+Weights read_weights(const Checkpoint& checkpoint, const Config& config, Backend& backend);
+
+}  // namespace kvtape::model
