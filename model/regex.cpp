@@ -11,8 +11,8 @@
 namespace kvtape::model {
 namespace {
 
-/// About a second of backtracking; ordinary text needs a few dozen steps for a piece.
-constexpr std::uint32_t most_steps = 10'000'000;
+/// A fraction of a second of backtracking; an ordinary piece needs a few dozen steps.
+constexpr std::uint32_t most_steps = 2'000'000;
 constexpr std::uint32_t most_heap_kibibytes = 64 * 1024;
 constexpr std::size_t longest_pattern = 16 * 1024;
 

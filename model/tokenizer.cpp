@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::size_t most_file_bytes = std::size_t{1} << 28;
 constexpr std::int64_t most_ids = std::int64_t{1} << 24;
+/// Ids may have gaps, but not so many that a small file claims much memory.
+constexpr std::size_t most_unused_ids = std::size_t{1} << 16;
 
 /// What one id stands for.
 struct Entry {
@@ -73,6 +75,7 @@ class Vocabulary {
         const Json* vocab = model.find("vocab");
         if (vocab == nullptr || !vocab->is_object() || vocab->empty())
             model.refuse("vocab", "must be an object with at least one token");
+        end_ = vocab->size() + added.all().size() + most_unused_ids;
         for (const auto& [text, value] : vocab->items())
             add_entry(text, read_id(value, model), model);
         for (const AddedToken& token : added.all())
@@ -119,6 +122,7 @@ class Vocabulary {
     }
 
     std::unordered_map<std::string, std::int32_t> added_;
+    std::size_t end_ = 0;
 };
 
 /// The two parts of one merge: `"a b"` or `["a", "b"]`, as bytes.

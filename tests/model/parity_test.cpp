@@ -1,0 +1,217 @@
+#include "core/json.hpp"
+#include "model/transformer.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/reference.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <numeric>
+#include <string>
+
+using namespace kvtape;
+using namespace kvtape::model;
+
+namespace {
+
+const std::filesystem::path source_dir = KVTAPE_SOURCE_DIR;
+
+/// What transformers computed: the committed vectors, or those that tests/parity/run.sh just made.
+Json vectors() {
+    const char* fresh = std::getenv("KVTAPE_PARITY_VECTORS");
+    const std::filesystem::path path =
+        fresh != nullptr ? fresh : source_dir / "tests/parity/vectors.json";
+    std::ifstream file(path);
+    REQUIRE(file);
+    return parse_json(std::string(std::istreambuf_iterator<char>(file), {}), path.string());
+}
+
+/// Keeps the queries and log-sum-exps of every layer and position.
+class Recorder final : public Tap {
+  public:
+    struct Layer {
+        std::map<Position, std::vector<float>> queries;    ///< [query_heads * head_dim]
+        std::map<Position, std::vector<float>> logsumexp;  ///< [query_heads]
+    };
+
+    TapRequest wants(std::int32_t, const Block& block) override {
+        positions_.resize(static_cast<std::size_t>(block.end - block.begin));
+        std::iota(positions_.begin(), positions_.end(), block.begin);
+        return {positions_};
+    }
+    void take(const TapRows& rows) override {
+        const Eigen::Index heads = rows.logsumexp.rows();
+        const Eigen::Index count = rows.logsumexp.cols();
+        Layer& layer = layers[rows.layer];
+        for (Eigen::Index i = 0; i < count; ++i) {
+            const Position position = rows.positions[static_cast<std::size_t>(i)];
+            for (Eigen::Index head = 0; head < heads; ++head) {
+                const auto row = rows.queries.row(head * count + i);
+                layer.queries[position].insert(
+                    layer.queries[position].end(), row.data(), row.data() + row.size());
+                layer.logsumexp[position].push_back(rows.logsumexp(head, i));
+            }
+        }
+    }
+
+    std::map<std::int32_t, Layer> layers;
+
+  private:
+    std::vector<Position> positions_;
+};
+
+/// The largest |found - expected| of the sampled logits, relative to the largest |logit|.
+double logit_error(const std::vector<float>& found, const Json& expected) {
+    double worst = 0.0;
+    for (std::size_t i = 0; i < expected["ids"].size(); ++i) {
+        const double logit = found[expected["ids"][i].get<std::size_t>()];
+        worst = std::max(worst, std::abs(logit - expected["values"][i].get<double>()));
+    }
+    return worst / expected["largest"].get<double>();
+}
+
+/// The largest difference of sampled rows, relative to the largest sampled value. `at(head,
+/// position)` points to a row.
+template <typename Row>
+double row_error(const Json& samples, const Row& at) {
+    double worst = 0.0, largest = 0.0;
+    for (const Json& sample : samples) {
+        const float* row =
+            at(sample["head"].get<std::int64_t>(), sample["position"].get<Position>());
+        for (std::size_t i = 0; i < sample["values"].size(); ++i) {
+            const double expected = sample["values"][i].get<double>();
+            worst =
+                std::max(worst, std::abs(row[sample["first"].get<std::size_t>() + i] - expected));
+            largest = std::max(largest, std::abs(expected));
+        }
+    }
+    return worst / largest;
+}
+
+/// Log-sum-exps of every row and column sums below `limit` of one query head, in double, from the
+/// very queries and keys the model used.
+struct Statistics {
+    std::vector<double> logsumexp, column_sums;
+    double largest_logit = 0.0;
+};
+Statistics statistics_of(std::size_t head,
+                         const Recorder::Layer& recorded,
+                         const std::vector<float>& keys,
+                         Position limit,
+                         const Shape& shape) {
+    const auto length = static_cast<Position>(recorded.queries.size());
+    const auto kv_head = static_cast<std::int64_t>(head) / shape.group();
+    Statistics statistics;
+    statistics.column_sums.resize(recorded.queries.size());
+    for (Position row = 0; row < length; ++row) {
+        const float* query =
+            recorded.queries.at(row).data() + static_cast<std::int64_t>(head) * shape.head_dim;
+        std::vector<double> logits;
+        for (Position key = 0; key <= row; ++key)
+            logits.push_back(shape.softmax_scale *
+                             reference::dot(query,
+                                            keys.data() + (kv_head * length + key) * shape.head_dim,
+                                            shape.head_dim));
+        const double largest = *std::max_element(logits.begin(), logits.end());
+        double sum = 0.0;
+        for (const double logit : logits)
+            sum += std::exp(logit - largest);
+        statistics.logsumexp.push_back(largest + std::log(sum));
+        for (const double logit : logits)
+            statistics.largest_logit = std::max(statistics.largest_logit, std::abs(logit));
+        for (std::size_t key = 0; key < logits.size() && row < limit; ++key)
+            statistics.column_sums[key] += std::exp(logits[key] - statistics.logsumexp.back());
+    }
+    return statistics;
+}
+
+/// Against double over our own queries and keys tightly, against transformers as far as queries and
+/// keys agree.
+void check_statistics(const Json& expected,
+                      const Recorder::Layer& recorded,
+                      const std::vector<float>& keys,
+                      const KvCache& cache,
+                      const Shape& shape,
+                      Position limit) {
+    const auto head = expected["head"].get<std::size_t>();
+    const Statistics exact = statistics_of(head, recorded, keys, limit, shape);
+    const std::vector<float> columns = cache.column_sums(expected["layer"].get<std::int32_t>());
+    const std::span<const float> sums =
+        std::span(columns).subspan(head * exact.column_sums.size(), exact.column_sums.size());
+    const double total = static_cast<double>(limit);
+    // A float32 logit is off by a few roundings, and its probability by as much, relatively.
+    const double tolerance = 1e-5 + exact.largest_logit * 0x1p-22;
+    CAPTURE(exact.largest_logit);
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+        const double logsumexp = recorded.logsumexp.at(static_cast<Position>(i))[head];
+        // A log-sum-exp near zero is a difference of larger numbers: no smaller scale than 1.
+        REQUIRE(std::abs(logsumexp - exact.logsumexp[i]) <
+                1e-5 * std::max(1.0, std::abs(exact.logsumexp[i])));
+        REQUIRE(std::abs(sums[i] - exact.column_sums[i]) < tolerance * exact.column_sums[i] + 1e-9);
+    }
+    for (std::size_t i = 0; i < expected["positions"].size(); ++i) {
+        const auto position = expected["positions"][i].get<std::size_t>();
+        const double logsumexp = expected["logsumexp"][i].get<double>();
+        const double sum = expected["column_sums"][i].get<double>();
+        CHECK(std::abs(recorded.logsumexp.at(static_cast<Position>(position))[head] - logsumexp) <
+              1e-4 * std::max(1.0, std::abs(logsumexp)));
+        CHECK(std::abs(sums[position] - sum) < 5e-4 * sum + 1e-6 * total);
+    }
+}
+
+void check_layer(const Json& expected,
+                 const Recorder::Layer& recorded,
+                 const KvCache& cache,
+                 const Shape& shape,
+                 Position limit) {
+    const auto layer = expected["layer"].get<std::int32_t>();
+    const Position length = cache.length();
+    const auto cached = [&](const std::vector<float>& all) {
+        return [&](std::int64_t head, Position position) {
+            return all.data() + (head * length + position) * shape.head_dim;
+        };
+    };
+    CAPTURE(layer, length);
+    CHECK(row_error(expected["queries"], [&](std::int64_t head, Position position) {
+              return recorded.queries.at(position).data() + head * shape.head_dim;
+          }) < 1e-4);
+    const std::vector<float> keys = cache.keys(layer);
+    CHECK(row_error(expected["keys"], cached(keys)) < 1e-4);
+    const std::vector<float> values = cache.values(layer);
+    CHECK(row_error(expected["values"], cached(values)) < 1e-4);
+
+    check_statistics(expected, recorded, keys, cache, shape, limit);
+}
+
+}  // namespace
+
+TEST_CASE("logits, keys, values, queries and attention statistics agree with transformers",
+          "[model][parity]") {
+    const Json prompts = vectors();
+    REQUIRE(prompts.size() == 32);
+    const auto backend = cpu_backend(ElementType::float32, 2);
+    auto model = Transformer::load(source_dir / "data/needle-model", *backend);
+    for (const Json& prompt : prompts) {
+        const auto ids = prompt["ids"].get<std::vector<std::int32_t>>();
+        const auto part = prompt["part"].get<std::size_t>();
+        CAPTURE(ids.size());
+        KvCache cache(model, static_cast<Position>(part));
+        Recorder recorder;
+        const std::span<const std::int32_t> all(ids);
+        std::vector<float> logits = model.forward(all.first(part), cache, &recorder);
+        CHECK(logit_error(logits, prompt["part_logits"]) < 1e-4);
+        if (part < ids.size())
+            logits = model.forward(all.subspan(part), cache, &recorder);
+        CHECK(logit_error(logits, prompt["logits"]) < 1e-4);
+        for (const Json& layer : prompt["layers"])
+            check_layer(layer,
+                        recorder.layers.at(layer["layer"].get<std::int32_t>()),
+                        cache,
+                        model.shape(),
+                        static_cast<Position>(part));
+    }
+}

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Compares the runtime with the transformers library of today: makes a virtual environment in
+# build/parity, computes the vectors afresh and runs the parity tests of build/dev over them.
+set -euo pipefail
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+root=$(dirname "$(dirname "$here")")
+work=$root/build/parity
+
+if ! [[ -x $work/venv/bin/python ]]; then
+    python3 -m venv "$work/venv"
+fi
+"$work/venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
+"$work/venv/bin/python" "$here/make_vectors.py" "$work/vectors.json"
+KVTAPE_PARITY_VECTORS=$work/vectors.json "$root/build/dev/tests/model_tests" "[parity]"
