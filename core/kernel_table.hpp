@@ -40,6 +40,13 @@ struct KernelTable {
                          std::ptrdiff_t depth,
                          float* smallest,
                          float* largest);
+    void (*squared_deviations)(const float* rows,
+                               std::ptrdiff_t stride,
+                               std::ptrdiff_t count,
+                               std::ptrdiff_t depth,
+                               const float* offset,
+                               const float* factor,
+                               float* out);
 };
 
 const KernelTable& avx2_kernels();

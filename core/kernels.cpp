@@ -168,6 +168,22 @@ void column_range(MatrixView rows, std::span<float> smallest, std::span<float> l
         rows.data(), rows.outerStride(), rows.rows(), rows.cols(), smallest.data(), largest.data());
 }
 
+void squared_deviations(MatrixView rows,
+                        std::span<const float> offset,
+                        std::span<const float> factor,
+                        std::span<float> out) {
+    expect_shapes(rows.rows() == std::ssize(out) && rows.cols() == std::ssize(offset) &&
+                      rows.cols() == std::ssize(factor),
+                  "computing squared deviations");
+    kernels().squared_deviations(rows.data(),
+                                 rows.outerStride(),
+                                 rows.rows(),
+                                 rows.cols(),
+                                 offset.data(),
+                                 factor.data(),
+                                 out.data());
+}
+
 Isa active_isa() {
     return chosen_isa().load(std::memory_order_relaxed);
 }

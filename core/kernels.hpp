@@ -63,6 +63,12 @@ void squared_norms(MatrixView rows, std::span<float> out);
 float dot(std::span<const float> a, std::span<const float> b);
 /// Smallest and largest element of every column. Needs at least one row.
 void column_range(MatrixView rows, std::span<float> smallest, std::span<float> largest);
+/// For every row, rescaled per column to (x - offset) * factor: the sum over columns of the squared
+/// deviations from the row's own mean. Sums have the shape of `dot`.
+void squared_deviations(MatrixView rows,
+                        std::span<const float> offset,
+                        std::span<const float> factor,
+                        std::span<float> out);
 
 /// Which instruction set the kernels run on.
 enum class Isa { avx2, avx512 };

@@ -214,6 +214,28 @@ void squared_norms(const float* rows,
         out[i] = dot(rows + i * stride, rows + i * stride, depth);
 }
 
+/// Smallest and largest element of `Groups` vectors of columns, one row after the other.
+template <unsigned Groups>
+inline void range_of_groups(const float* rows,
+                            std::ptrdiff_t stride,
+                            std::ptrdiff_t count,
+                            float* smallest,
+                            float* largest) {
+    Lanes low[std::size_t{Groups}], high[std::size_t{Groups}];
+    for (unsigned g = 0; g < Groups; ++g)
+        low[g] = high[g] = load(rows + g * lane_count);
+    for (std::ptrdiff_t i = 1; i < count; ++i)
+        for (unsigned g = 0; g < Groups; ++g) {
+            const Lanes x = load(rows + i * stride + g * lane_count);
+            low[g] = smaller(x, low[g]);
+            high[g] = larger(x, high[g]);
+        }
+    for (unsigned g = 0; g < Groups; ++g) {
+        store(smallest + g * lane_count, low[g]);
+        store(largest + g * lane_count, high[g]);
+    }
+}
+
 void column_range(const float* rows,
                   std::ptrdiff_t stride,
                   std::ptrdiff_t count,
@@ -221,16 +243,10 @@ void column_range(const float* rows,
                   float* smallest,
                   float* largest) {
     std::ptrdiff_t j = 0;
-    for (; j + lane_count <= depth; j += lane_count) {
-        Lanes low = load(rows + j), high = low;
-        for (std::ptrdiff_t i = 1; i < count; ++i) {
-            const Lanes x = load(rows + i * stride + j);
-            low = smaller(x, low);
-            high = larger(x, high);
-        }
-        store(smallest + j, low);
-        store(largest + j, high);
-    }
+    for (; j + 4 * lane_count <= depth; j += 4 * lane_count)
+        range_of_groups<4>(rows + j, stride, count, smallest + j, largest + j);
+    for (; j + lane_count <= depth; j += lane_count)
+        range_of_groups<1>(rows + j, stride, count, smallest + j, largest + j);
     for (; j < depth; ++j) {
         smallest[j] = largest[j] = rows[j];
         for (std::ptrdiff_t i = 1; i < count; ++i) {
@@ -241,6 +257,64 @@ void column_range(const float* rows,
     }
 }
 
+/// (x - offset) * factor - mean, zero in lanes behind `left`.
+inline Lanes rescaled(
+    const float* row, const float* offset, const float* factor, Lanes mean, std::ptrdiff_t left) {
+    if (left >= lane_count)
+        return subtract(multiply(subtract(load(row), load(offset)), load(factor)), mean);
+    float padded[lane_count];
+    store(padded,
+          subtract(multiply(subtract(load_first(row, left, 0.0f), load_first(offset, left, 0.0f)),
+                            load_first(factor, left, 0.0f)),
+                   mean));
+    return load_first(padded, left, 0.0f);
+}
+
+/// Squared deviations of `Rows` rescaled rows from their means. Several rows at a time, because one
+/// sum alone would wait for itself.
+template <unsigned Rows>
+inline void deviations_of_rows(const float* rows,
+                               std::ptrdiff_t stride,
+                               std::ptrdiff_t depth,
+                               const float* offset,
+                               const float* factor,
+                               float* out) {
+    Lanes sums[std::size_t{Rows}], means[std::size_t{Rows}];
+    for (unsigned i = 0; i < Rows; ++i)
+        sums[i] = means[i] = zero();
+    for (std::ptrdiff_t j = 0; j < depth; j += lane_count)
+        for (unsigned i = 0; i < Rows; ++i)
+            sums[i] =
+                add(sums[i],
+                    rescaled(rows + i * stride + j, offset + j, factor + j, zero(), depth - j));
+    for (unsigned i = 0; i < Rows; ++i) {
+        means[i] = broadcast(tree_sum(sums[i]) / static_cast<float>(depth));
+        sums[i] = zero();
+    }
+    for (std::ptrdiff_t j = 0; j < depth; j += lane_count)
+        for (unsigned i = 0; i < Rows; ++i) {
+            const Lanes off =
+                rescaled(rows + i * stride + j, offset + j, factor + j, means[i], depth - j);
+            sums[i] = fused(off, off, sums[i]);
+        }
+    for (unsigned i = 0; i < Rows; ++i)
+        out[i] = tree_sum(sums[i]);
+}
+
+void squared_deviations(const float* rows,
+                        std::ptrdiff_t stride,
+                        std::ptrdiff_t count,
+                        std::ptrdiff_t depth,
+                        const float* offset,
+                        const float* factor,
+                        float* out) {
+    std::ptrdiff_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        deviations_of_rows<4>(rows + i * stride, stride, depth, offset, factor, out + i);
+    for (; i < count; ++i)
+        deviations_of_rows<1>(rows + i * stride, stride, depth, offset, factor, out + i);
+}
+
 constexpr KernelTable make_table() {
     return {multiply_panel,
             pack_transposed,
@@ -249,5 +323,6 @@ constexpr KernelTable make_table() {
             add_scaled,
             dot,
             squared_norms,
-            column_range};
+            column_range,
+            squared_deviations};
 }

@@ -3,9 +3,11 @@
 #include "core/error.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <string>
 
 namespace kvtape {
@@ -32,6 +34,29 @@ Position index_of(std::uint64_t key) {
     return static_cast<Position>(static_cast<std::uint32_t>(key));
 }
 
+/// Sorts keys that come in ascending index. Long lists by radix: three stable passes over 11 bits
+/// of the score each, which leave equal scores in the order of their indices.
+void sort_by_score(std::vector<std::uint64_t>& keys) {
+    constexpr std::size_t worthwhile = 2048;
+    if (keys.size() < worthwhile) {
+        std::sort(keys.begin(), keys.end());
+        return;
+    }
+    constexpr int bits = 11;
+    constexpr std::size_t buckets = std::size_t{1} << bits;
+    std::vector<std::uint64_t> sorted(keys.size());
+    for (int shift = 32; shift < 64; shift += bits) {
+        std::array<std::size_t, buckets> next{};
+        const auto bucket = [shift](std::uint64_t key) { return key >> shift & (buckets - 1); };
+        for (const std::uint64_t key : keys)
+            ++next[bucket(key)];
+        std::exclusive_scan(next.begin(), next.end(), next.begin(), std::size_t{0});
+        for (const std::uint64_t key : keys)
+            sorted[next[bucket(key)]++] = key;
+        keys.swap(sorted);
+    }
+}
+
 }  // namespace
 
 std::vector<Position> select_top(std::span<const float> scores, std::ptrdiff_t count) {
@@ -47,7 +72,7 @@ std::vector<Position> select_top(std::span<const float> scores, std::ptrdiff_t c
 
 std::vector<Position> rank(std::span<const float> scores) {
     std::vector<std::uint64_t> keys = packed_keys(scores);
-    std::sort(keys.begin(), keys.end());
+    sort_by_score(keys);
     std::vector<Position> order(keys.size());
     std::transform(keys.begin(), keys.end(), order.begin(), index_of);
     return order;

@@ -4,37 +4,12 @@
 #include "policies/parts/finite.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 namespace kvtape {
 namespace {
 
 using Index = Eigen::Index;
-
-/// Sums over channels run in this many lanes, then in a fixed tree.
-constexpr Index lanes = 16;
-using Lanes = std::array<float, lanes>;
-
-float tree_sum(Lanes& sums) {
-    for (std::size_t width = lanes / 2; width > 0; width /= 2)
-        for (std::size_t i = 0; i < width; ++i)
-            sums[i] += sums[i + width];
-    return sums[0];
-}
-
-/// The sum of `term(i)` over channels `[0, channels)`.
-template <typename Term>
-float lane_sum(Index channels, const Term& term) {
-    Lanes sums{};
-    Index channel = 0;
-    for (; channel + lanes <= channels; channel += lanes)
-        for (Index lane = 0; lane < lanes; ++lane)
-            sums[static_cast<std::size_t>(lane)] += term(channel + lane);
-    for (Index lane = 0; channel + lane < channels; ++lane)
-        sums[static_cast<std::size_t>(lane)] += term(channel + lane);
-    return tree_sum(sums);
-}
 
 /// How a channel is rescaled: (x - smallest) * factor.
 struct Scale {
@@ -57,21 +32,6 @@ struct Scale {
     }
 };
 
-/// The standard deviation (divisor channels - 1) of `row` after rescaling. `rescaled` is scratch.
-float spread(const float* row, const Scale& scale, float* rescaled, Index channels) {
-    const float* smallest = scale.smallest.data();
-    const float* factor = scale.factor.data();
-    for (Index i = 0; i < channels; ++i)
-        rescaled[i] = (row[i] - smallest[i]) * factor[i];
-    const float mean =
-        lane_sum(channels, [&](Index i) { return rescaled[i]; }) / static_cast<float>(channels);
-    const float squares = lane_sum(channels, [&](Index i) {
-        const float off = rescaled[i] - mean;
-        return off * off;
-    });
-    return std::sqrt(squares / static_cast<float>(std::max<Index>(1, channels - 1)));
-}
-
 MatrixView rows_of(MatrixView matrix, Position begin, Position count) {
     return {matrix.data() + begin * matrix.outerStride(),
             count,
@@ -87,11 +47,11 @@ void add_partition(const HeadView& head,
                    Scale& scale,
                    std::span<float> scores) {
     scale.measure(head, reference);
-    std::vector<float> rescaled(static_cast<std::size_t>(rows.cols()));
     std::vector<float> spreads(scores.size());
-    for (Index i = 0; i < rows.rows(); ++i)
-        spreads[static_cast<std::size_t>(i)] =
-            spread(rows.data() + i * rows.outerStride(), scale, rescaled.data(), rows.cols());
+    squared_deviations(rows, scale.smallest, scale.factor, spreads);
+    const auto divisor = static_cast<float>(std::max<Index>(1, rows.cols() - 1));
+    for (float& spread : spreads)
+        spread = std::sqrt(spread / divisor);
     const double total = exp_shifted(spreads, maximum(spreads));
     const float share = static_cast<float>(1.0 / total);
     for (std::size_t i = 0; i < scores.size(); ++i)
