@@ -65,6 +65,14 @@ inline Lanes where_nan(Lanes a, Lanes then, Lanes otherwise) {
         _mm256_blendv_ps(otherwise.high, then.high, _mm256_cmp_ps(a.high, a.high, _CMP_UNORD_Q))};
 }
 
+/// Adds lanes i and i + 8, then i + 4, i + 2, i + 1.
+inline float tree_sum(Lanes v) {
+    const __m256 eight = _mm256_add_ps(v.low, v.high);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
 /// 16 doubles in four registers.
 struct WideLanes {
     __m256d part[4];

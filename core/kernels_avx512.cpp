@@ -59,6 +59,15 @@ inline Lanes where_nan(Lanes a, Lanes then, Lanes otherwise) {
     return {_mm512_mask_blend_ps(unordered, otherwise.all, then.all)};
 }
 
+/// Adds lanes i and i + 8, then i + 4, i + 2, i + 1.
+inline float tree_sum(Lanes v) {
+    const __m256 eight =
+        _mm256_add_ps(_mm512_castps512_ps256(v.all), _mm512_extractf32x8_ps(v.all, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
 /// 16 doubles in two registers.
 struct WideLanes {
     __m512d low, high;

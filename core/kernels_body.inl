@@ -19,19 +19,14 @@ inline void store_first(float* p, std::ptrdiff_t count, Lanes v) {
         p[i] = padded[i];
 }
 
-/// Lane i and i + 8, then i + 4, i + 2, i + 1: the one shape of sum over lanes.
+/// Lane i and i + 8, then i + 4, i + 2, i + 1: the one shape of sum over lanes, as in
+/// tree_sum(Lanes).
 template <typename Number>
 inline Number tree_sum(Number* lanes) {
     for (std::ptrdiff_t width = lane_count / 2; width > 0; width /= 2)
         for (std::ptrdiff_t i = 0; i < width; ++i)
             lanes[i] += lanes[i + width];
     return lanes[0];
-}
-
-inline float tree_sum(Lanes v) {
-    float lanes[lane_count];
-    store(lanes, v);
-    return tree_sum(lanes);
 }
 
 /// One tile: `Rows` rows of a by `tile_lanes` vectors of the panel.

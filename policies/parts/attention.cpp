@@ -11,8 +11,9 @@ namespace {
 
 using Index = Eigen::Index;
 
-/// Rows of logits that are in memory at a time, so that a block over a long context stays in cache.
-constexpr Index rows_at_once = 256;
+/// Rows of logits that are in memory at a time: few enough to stay near the caches, a multiple of the
+/// rows of a tile of the product.
+constexpr Index rows_at_once = 132;
 
 std::span<float> row_of(Matrix& matrix, Index row) {
     return {matrix.data() + row * matrix.cols(), static_cast<std::size_t>(matrix.cols())};
