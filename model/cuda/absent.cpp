@@ -8,6 +8,8 @@ std::unique_ptr<Backend> cuda_backend(ElementType, int) {
                        "; use the cpu backend, or configure with KVTAPE_CUDA=ON and build again");
 }
 
-std::string cuda_unavailable() { return "this kvtape was built without CUDA"; }
+std::string cuda_unavailable() {
+    return "this kvtape was built without CUDA";
+}
 
 }  // namespace kvtape::model
