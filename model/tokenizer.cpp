@@ -87,10 +87,9 @@ class Vocabulary {
 
   private:
     Entry& slot(std::int32_t id, const Fields& model) {
-        if (id >= most_ids)
-            model.refuse("added_tokens",
-                         "have the id " + std::to_string(id) + ", which is too large");
         const auto index = static_cast<std::size_t>(id);
+        if (index >= end_)
+            model.refuse("vocab", "has the id " + std::to_string(id) + ", far above its size");
         if (index >= by_id.size())
             by_id.resize(index + 1);
         return by_id[index];
