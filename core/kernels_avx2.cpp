@@ -94,6 +94,7 @@ inline void wide_store(double* p, WideLanes v) {
 
 constexpr int tile_rows = 6;  // 6 x 16 outputs: 12 of 16 registers
 constexpr int tile_lanes = 1;
+constexpr int range_groups = 4;  // twice as many accumulators
 
 inline void transpose_block(const float* rows, std::ptrdiff_t stride, float* out) {
     __m256 r[8];

@@ -86,6 +86,7 @@ inline void wide_store(double* p, WideLanes v) {
 
 constexpr int tile_rows = 12;  // 12 x 32 outputs: 24 of 32 registers
 constexpr int tile_lanes = 2;
+constexpr int range_groups = 8;  // twice as many accumulators
 
 inline void transpose_block(const float* rows, std::ptrdiff_t stride, float* out) {
     __m512 r[16], t[16];

@@ -238,8 +238,8 @@ void column_range(const float* rows,
                   float* smallest,
                   float* largest) {
     std::ptrdiff_t j = 0;
-    for (; j + 4 * lane_count <= depth; j += 4 * lane_count)
-        range_of_groups<4>(rows + j, stride, count, smallest + j, largest + j);
+    for (; j + range_groups * lane_count <= depth; j += range_groups * lane_count)
+        range_of_groups<range_groups>(rows + j, stride, count, smallest + j, largest + j);
     for (; j + lane_count <= depth; j += lane_count)
         range_of_groups<1>(rows + j, stride, count, smallest + j, largest + j);
     for (; j < depth; ++j) {
@@ -265,8 +265,9 @@ inline Lanes rescaled(
     return load_first(padded, left, 0.0f);
 }
 
-/// Squared deviations of `Rows` rescaled rows from their means. Several rows at a time, because one
-/// sum alone would wait for itself.
+/// Squared deviations of `Rows` rescaled rows from their means, in one pass around a pivot near the
+/// mean: the mean of the row's first columns. Several rows at a time, because one sum alone would
+/// wait for itself.
 template <unsigned Rows>
 inline void deviations_of_rows(const float* rows,
                                std::ptrdiff_t stride,
@@ -274,26 +275,25 @@ inline void deviations_of_rows(const float* rows,
                                const float* offset,
                                const float* factor,
                                float* out) {
-    Lanes sums[std::size_t{Rows}], means[std::size_t{Rows}];
-    for (unsigned i = 0; i < Rows; ++i)
-        sums[i] = means[i] = zero();
-    for (std::ptrdiff_t j = 0; j < depth; j += lane_count)
-        for (unsigned i = 0; i < Rows; ++i)
-            sums[i] =
-                add(sums[i],
-                    rescaled(rows + i * stride + j, offset + j, factor + j, zero(), depth - j));
+    const std::ptrdiff_t first = depth < lane_count ? depth : lane_count;
+    Lanes sums[std::size_t{Rows}], squares[std::size_t{Rows}], pivots[std::size_t{Rows}];
     for (unsigned i = 0; i < Rows; ++i) {
-        means[i] = broadcast(tree_sum(sums[i]) / static_cast<float>(depth));
-        sums[i] = zero();
+        const Lanes x = rescaled(rows + i * stride, offset, factor, zero(), depth);
+        pivots[i] = broadcast(tree_sum(x) / static_cast<float>(first));
+        sums[i] = squares[i] = zero();
     }
     for (std::ptrdiff_t j = 0; j < depth; j += lane_count)
         for (unsigned i = 0; i < Rows; ++i) {
             const Lanes off =
-                rescaled(rows + i * stride + j, offset + j, factor + j, means[i], depth - j);
-            sums[i] = fused(off, off, sums[i]);
+                rescaled(rows + i * stride + j, offset + j, factor + j, pivots[i], depth - j);
+            sums[i] = add(sums[i], off);
+            squares[i] = fused(off, off, squares[i]);
         }
-    for (unsigned i = 0; i < Rows; ++i)
-        out[i] = tree_sum(sums[i]);
+    for (unsigned i = 0; i < Rows; ++i) {
+        const float sum = tree_sum(sums[i]);
+        const float deviation = tree_sum(squares[i]) - sum * (sum / static_cast<float>(depth));
+        out[i] = deviation < 0.0f ? 0.0f : deviation;
+    }
 }
 
 void squared_deviations(const float* rows,

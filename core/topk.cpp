@@ -34,6 +34,24 @@ Position index_of(std::uint64_t key) {
     return static_cast<Position>(static_cast<std::uint32_t>(key));
 }
 
+/// Short lists: the place of each key is the number of keys before it.
+std::vector<Position> rank_by_counting(std::span<const float> scores) {
+    const std::vector<std::uint64_t> keys = packed_keys(scores);
+    std::vector<std::uint32_t> worse(keys.size());
+    for (std::size_t i = 0; i < keys.size(); ++i)
+        worse[i] = static_cast<std::uint32_t>(keys[i] >> 32);
+    std::vector<Position> order(keys.size());
+    for (std::size_t i = 0; i < worse.size(); ++i) {
+        std::uint32_t before = 0;
+        for (std::size_t j = 0; j < i; ++j)
+            before += worse[j] <= worse[i] ? 1u : 0u;
+        for (std::size_t j = i + 1; j < worse.size(); ++j)
+            before += worse[j] < worse[i] ? 1u : 0u;
+        order[before] = static_cast<Position>(i);
+    }
+    return order;
+}
+
 /// Sorts keys that come in ascending index. Long lists by radix: three stable passes over 11 bits
 /// of the score each, which leave equal scores in the order of their indices.
 void sort_by_score(std::vector<std::uint64_t>& keys) {
@@ -71,6 +89,9 @@ std::vector<Position> select_top(std::span<const float> scores, std::ptrdiff_t c
 }
 
 std::vector<Position> rank(std::span<const float> scores) {
+    constexpr std::size_t short_list = 256;
+    if (scores.size() <= short_list)
+        return rank_by_counting(scores);
     std::vector<std::uint64_t> keys = packed_keys(scores);
     sort_by_score(keys);
     std::vector<Position> order(keys.size());

@@ -11,8 +11,8 @@ namespace {
 
 using Index = Eigen::Index;
 
-/// Rows of logits that are in memory at a time: few enough to stay near the caches, a multiple of the
-/// rows of a tile of the product.
+/// Rows of logits that are in memory at a time: few enough to stay near the caches, and a multiple
+/// of the rows of one tile of the product.
 constexpr Index rows_at_once = 132;
 
 std::span<float> row_of(Matrix& matrix, Index row) {
