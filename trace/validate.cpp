@@ -1,0 +1,113 @@
+#include "trace/validate.hpp"
+
+#include "core/error.hpp"
+
+#include "trace/schema.hpp"
+
+#include <cmath>
+#include <string>
+
+namespace kvtape {
+namespace {
+
+constexpr std::int32_t largest_count = 1 << 20;
+
+std::string number(std::int64_t value) { return std::to_string(value); }
+
+void expect_range(std::int64_t value, std::int64_t least, std::int64_t most, const char* name) {
+    if (value < least || value > most)
+        throw format_error(std::string(name) + " is " + number(value) + ", expected " +
+                           number(least) + " to " + number(most));
+}
+
+void expect_count(std::size_t found, std::int64_t expected, const char* name) {
+    if (found != static_cast<std::size_t>(expected))
+        throw format_error(std::string(name) + " has " + std::to_string(found) +
+                           " entries, expected " + number(expected));
+}
+
+void validate_text(const SequenceInfo& sequence) {
+    const std::vector<std::int64_t>& offsets = sequence.text_offsets;
+    expect_count(offsets.size(), std::int64_t{sequence.length()} + 1, schema::text_offsets);
+    if (offsets.front() != 0 || offsets.back() != static_cast<std::int64_t>(sequence.text.size()))
+        throw format_error("text_offsets run from " + number(offsets.front()) + " to " +
+                           number(offsets.back()) + ", expected 0 to " +
+                           std::to_string(sequence.text.size()));
+    for (std::size_t token = 1; token < offsets.size(); ++token)
+        if (offsets[token] < offsets[token - 1])
+            throw format_error("text_offsets fall at token " + std::to_string(token) +
+                               ", expected them to rise");
+}
+
+void validate_spans(const SequenceInfo& sequence) {
+    for (std::size_t row = 0; row < sequence.spans.size(); ++row) {
+        const Span& span = sequence.spans[row];
+        const auto kind = static_cast<std::int32_t>(span.kind);
+        const std::string name = "spans row " + std::to_string(row);
+        expect_range(kind, 0, static_cast<std::int32_t>(SpanKind::distractor),
+                     (name + " kind").c_str());
+        if (span.begin < 0 || span.begin > span.end || span.end > sequence.length())
+            throw format_error(name + " is tokens " + number(span.begin) + " to " +
+                               number(span.end) + " of " + number(sequence.length()));
+        if (span.group < -1)
+            throw format_error(name + " has group " + number(span.group) +
+                               ", expected -1 or more");
+    }
+}
+
+void validate_positions(const SequenceInfo& sequence) {
+    Position before = -1;
+    for (const Position position : sequence.query_positions) {
+        if (position <= before || position >= sequence.length())
+            throw format_error("query_positions hold " + number(position) + " after " +
+                               number(before) + ", expected rising positions below " +
+                               number(sequence.length()));
+        before = position;
+    }
+}
+
+}  // namespace
+
+void validate(const Shape& shape) {
+    expect_range(shape.layers, 1, schema::most_layers, schema::layers);
+    expect_range(shape.query_heads, 1, largest_count, schema::query_heads);
+    expect_range(shape.kv_heads, 1, largest_count, schema::kv_heads);
+    expect_range(shape.head_dim, 1, largest_count, schema::head_dim);
+    expect_range(shape.hidden_size, 1, largest_count, schema::hidden_size);
+    if (shape.query_heads % shape.kv_heads != 0)
+        throw format_error("query_heads is " + number(shape.query_heads) +
+                           ", expected a multiple of the " + number(shape.kv_heads) + " kv_heads");
+    if (!std::isfinite(shape.softmax_scale) || shape.softmax_scale <= 0.0)
+        throw format_error("softmax_scale is " + std::to_string(shape.softmax_scale) +
+                           ", expected a positive number");
+}
+
+void validate(const TraceInfo& info) {
+    validate(info.shape);
+    if (!parse_json(info.rope, schema::rope).is_object())
+        throw format_error("rope is not a JSON object");
+    expect_count(info.sliding_window.size(), info.shape.layers, schema::sliding_window);
+    for (const std::optional<Position>& window : info.sliding_window)
+        if (window && *window < 1)
+            throw format_error("sliding_window holds " + number(*window) +
+                               ", expected a positive number or null");
+}
+
+void validate(const SequenceInfo& sequence) {
+    if (sequence.tokens.empty())
+        throw format_error("tokens are empty, expected at least one");
+    expect_range(sequence.prompt_len, 0, sequence.length(), schema::prompt_len);
+    expect_range(sequence.context_len, 0, sequence.prompt_len, schema::context_len);
+    expect_range(sequence.correct, -1, 1, schema::correct);
+    for (const std::int32_t token : sequence.tokens)
+        if (token < 0)
+            throw format_error("tokens hold " + number(token) + ", expected no negative id");
+    validate_text(sequence);
+    validate_spans(sequence);
+    validate_positions(sequence);
+    const std::int64_t logits = std::int64_t{sequence.generated()} * sequence.top_logits;
+    expect_count(sequence.logits_top.size(), logits, schema::logits_top);
+    expect_count(sequence.logits_top_ids.size(), logits, schema::logits_top_ids);
+}
+
+}  // namespace kvtape
