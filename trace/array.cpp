@@ -16,7 +16,8 @@ constexpr std::uint64_t best_compression = 1100;
 /// a * b, or the largest number there is.
 std::int64_t product(std::int64_t a, std::int64_t b) {
     std::int64_t result = 0;
-    return __builtin_mul_overflow(a, b, &result) ? std::numeric_limits<std::int64_t>::max() : result;
+    return __builtin_mul_overflow(a, b, &result) ? std::numeric_limits<std::int64_t>::max()
+                                                 : result;
 }
 
 std::vector<std::int64_t> narrowed(std::span<const hsize_t> sizes) {
@@ -49,7 +50,9 @@ InputArray InputGroup::array(const std::string& name) const {
 }
 
 InputArray::InputArray(std::shared_ptr<const InputFile> file, std::string path, h5::Dataset id)
-    : file_(std::move(file)), path_(std::move(path)), id_(std::move(id)) {
+    : file_(std::move(file)),
+      path_(std::move(path)),
+      id_(std::move(id)) {
     const h5::Lock lock;
     type_ = h5::Type(h5::check(H5Dget_type(id_.get()), file_->name() + ": looking at " + path_));
     element_bytes_ = H5Tget_size(type_.get());
@@ -129,8 +132,14 @@ void InputArray::inspect_filters(const h5::Properties& creation) {
         unsigned flags = 0;
         std::size_t values = 0;
         unsigned config = 0;
-        const H5Z_filter_t filter = H5Pget_filter2(creation.get(), static_cast<unsigned>(index),
-                                                   &flags, &values, nullptr, 0, nullptr, &config);
+        const H5Z_filter_t filter = H5Pget_filter2(creation.get(),
+                                                   static_cast<unsigned>(index),
+                                                   &flags,
+                                                   &values,
+                                                   nullptr,
+                                                   0,
+                                                   nullptr,
+                                                   &config);
         if (filter == H5Z_FILTER_FLETCHER32 && index == filters - 1)
             checksummed_ = true;
         else if (filter == H5Z_FILTER_SHUFFLE || filter == H5Z_FILTER_DEFLATE)
@@ -147,9 +156,9 @@ void InputArray::expect_room() const {
     std::int64_t chunks = 1;
     for (std::size_t axis = 0; axis < chunk_.size(); ++axis)
         chunks = product(chunks, (dimensions_[axis] - 1) / chunk_[axis] + 1);
-    const std::int64_t bytes =
-        chunk_.empty() ? product(elements_, static_cast<std::int64_t>(element_bytes_))
-                       : product(chunks, static_cast<std::int64_t>(chunk_bytes_));
+    const std::int64_t bytes = chunk_.empty()
+                                   ? product(elements_, static_cast<std::int64_t>(element_bytes_))
+                                   : product(chunks, static_cast<std::int64_t>(chunk_bytes_));
     const std::uint64_t most = file_->bytes() * (compressed_ ? best_compression : 1);
     if (static_cast<std::uint64_t>(bytes) > most)
         fail("has shape " + text_of(dimensions_) + ", more than a file of " +

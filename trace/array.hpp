@@ -85,8 +85,9 @@ std::vector<Number> InputArray::numbers() const {
     std::vector<Number> all(static_cast<std::size_t>(elements_));
     const std::span<std::byte> room = std::as_writable_bytes(std::span(all));
     read([&](std::size_t element, std::span<const std::byte> bytes) {
-        std::copy(bytes.begin(), bytes.end(), room.begin() + static_cast<std::ptrdiff_t>(
-                                                                 element * sizeof(Number)));
+        std::copy(bytes.begin(),
+                  bytes.end(),
+                  room.begin() + static_cast<std::ptrdiff_t>(element * sizeof(Number)));
     });
     return all;
 }

@@ -1,5 +1,4 @@
 #include "core/error.hpp"
-
 #include "trace/array.hpp"
 #include "trace/fletcher.hpp"
 
@@ -122,7 +121,8 @@ bool InputArray::in_order() const {
     while (axis < chunk_.size() && chunk_[axis] == 1)
         ++axis;
     return axis == chunk_.size() ||
-           std::equal(chunk_.begin() + static_cast<std::ptrdiff_t>(axis) + 1, chunk_.end(),
+           std::equal(chunk_.begin() + static_cast<std::ptrdiff_t>(axis) + 1,
+                      chunk_.end(),
                       dimensions_.begin() + static_cast<std::ptrdiff_t>(axis) + 1,
                       dimensions_.end());
 }

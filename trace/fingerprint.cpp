@@ -1,7 +1,6 @@
 #include "trace/fingerprint.hpp"
 
 #include "core/error.hpp"
-
 #include "trace/array.hpp"
 #include "trace/schema.hpp"
 #include "trace/walk.hpp"
@@ -69,8 +68,7 @@ void add_array(const InputArray& array, Hash& hash) {
     hash.number(static_cast<std::int64_t>(array.dimensions().size()));
     for (const std::int64_t size : array.dimensions())
         hash.number(size);
-    array.read_in_order(
-        [&](std::size_t, std::span<const std::byte> bytes) { hash.bytes(bytes); });
+    array.read_in_order([&](std::size_t, std::span<const std::byte> bytes) { hash.bytes(bytes); });
 }
 
 }  // namespace

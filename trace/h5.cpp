@@ -1,7 +1,5 @@
 #include "trace/h5.hpp"
 
-#include "core/error.hpp"
-
 namespace kvtape::h5 {
 namespace {
 
@@ -48,20 +46,24 @@ Type small_float(std::size_t exponent_bits, std::size_t mantissa_bits, std::size
     return type;
 }
 
-bool same(hid_t a, const Type& b) { return H5Tequal(a, b.get()) > 0; }
+bool same(hid_t a, const Type& b) {
+    return H5Tequal(a, b.get()) > 0;
+}
 
 }  // namespace
 
-Lock::Lock() : held_(library_mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+Lock::Lock() : held_(library_mutex()) {
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
 
-hid_t check(hid_t id, std::string_view doing) {
+hid_t check(hid_t id, std::string_view doing, ErrorKind otherwise) {
     if (id >= 0)
         return id;
     const std::string inner = innermost_error();
     const std::string_view reason = system_reason(inner);
     if (!reason.empty())
         throw io_error(std::string(doing) + ": " + std::string(reason));
-    throw format_error(std::string(doing) + ": " + inner);
+    throw Error(otherwise, std::string(doing) + ": " + inner);
 }
 
 Type stored_type(Number number) {
@@ -119,8 +121,8 @@ std::string describe(hid_t type) {
         case H5T_INTEGER:
             return order + (H5Tget_sign(type) == H5T_SGN_NONE ? "uint" : "int") + bits;
         case H5T_FLOAT:
-            return order + (same(type, stored_type(Number::float64)) ? "float64"
-                                                                    : bits + "-bit float");
+            return order +
+                   (same(type, stored_type(Number::float64)) ? "float64" : bits + "-bit float");
         case H5T_STRING:
             return "string";
         default:

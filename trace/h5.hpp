@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/element.hpp"
+#include "core/error.hpp"
 
 #include <hdf5.h>
 
@@ -57,8 +58,8 @@ using Type = Handle<H5Tclose>;
 using Properties = Handle<H5Pclose>;
 
 /// Returns `id`, or throws when it is negative: `doing: <innermost entry of the HDF5 error stack>`.
-/// It is an io error when the operating system refused, a format error otherwise.
-hid_t check(hid_t id, std::string_view doing);
+/// It is an io error when the operating system refused, and of kind `otherwise` when it did not.
+hid_t check(hid_t id, std::string_view doing, ErrorKind otherwise = ErrorKind::format);
 
 /// Stored number types other than the element types of a model.
 enum class Number { uint8, int8, int32, int64, uint64, float64 };

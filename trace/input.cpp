@@ -1,16 +1,14 @@
 #include "trace/input.hpp"
 
 #include "core/error.hpp"
-
 #include "trace/schema.hpp"
-
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace kvtape {
 namespace {
@@ -154,7 +152,8 @@ bool InputGroup::is_group(const std::string& name) const {
     const h5::Lock lock;
     expect_hard_link(name);
     const std::string doing = file_->name() + ": opening " + child_path(name);
-    const h5::Handle<H5Oclose> object(h5::check(H5Oopen(id_.get(), name.c_str(), H5P_DEFAULT), doing));
+    const h5::Handle<H5Oclose> object(
+        h5::check(H5Oopen(id_.get(), name.c_str(), H5P_DEFAULT), doing));
     return H5Iget_type(object.get()) == H5I_GROUP;
 }
 

@@ -81,7 +81,9 @@ class InputGroup {
 
   private:
     InputGroup(std::shared_ptr<const InputFile> file, std::string path, h5::Group id)
-        : file_(std::move(file)), path_(std::move(path)), id_(std::move(id)) {}
+        : file_(std::move(file)),
+          path_(std::move(path)),
+          id_(std::move(id)) {}
     std::string child_path(const std::string& name) const;
     void expect_hard_link(const std::string& name) const;
     h5::Attribute open_attribute(const std::string& name) const;

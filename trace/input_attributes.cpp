@@ -1,5 +1,4 @@
 #include "core/error.hpp"
-
 #include "trace/input.hpp"
 #include "trace/schema.hpp"
 
@@ -46,7 +45,8 @@ std::string InputGroup::raw_attribute(const std::string& name) const {
     const bool text = H5Tget_class(type.get()) == H5T_STRING;
     if (text && H5Tis_variable_str(type.get()) > 0) {
         if (count != 1)
-            fail("has attribute " + name + " with " + std::to_string(count) + " texts, expected one");
+            fail("has attribute " + name + " with " + std::to_string(count) +
+                 " texts, expected one");
         char* memory = nullptr;
         h5::check(H5Aread(attribute.get(), type.get(), &memory), doing);
         const std::unique_ptr<char, FreeMemory> owned(memory);
@@ -68,7 +68,8 @@ std::string InputGroup::text(const std::string& name) const {
     const h5::Type type(H5Aget_type(attribute.get()));
     const h5::Space space(H5Aget_space(attribute.get()));
     if (H5Tget_class(type.get()) != H5T_STRING)
-        fail("has attribute " + name + " of type " + h5::describe(type.get()) + ", expected string");
+        fail("has attribute " + name + " of type " + h5::describe(type.get()) +
+             ", expected string");
     if (H5Sget_simple_extent_npoints(space.get()) != 1)
         fail("has attribute " + name + " as a list, expected one string");
     return raw_attribute(name);

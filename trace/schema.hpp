@@ -91,7 +91,11 @@ inline std::string padded(std::int64_t number, std::size_t digits) {
     const std::string plain = std::to_string(number);
     return std::string(digits - std::min(digits, plain.size()), '0') + plain;
 }
-inline std::string layer_name(std::int64_t layer) { return padded(layer, 3); }
-inline std::string sequence_name(std::int64_t sequence) { return padded(sequence, 4); }
+inline std::string layer_name(std::int64_t layer) {
+    return padded(layer, 3);
+}
+inline std::string sequence_name(std::int64_t sequence) {
+    return padded(sequence, 4);
+}
 
 }  // namespace kvtape::schema

@@ -12,7 +12,14 @@
 namespace kvtape {
 
 /// What a span of tokens is.
-enum class SpanKind : std::int32_t { system = 0, context = 1, needle = 2, question = 3, answer = 4, distractor = 5 };
+enum class SpanKind : std::int32_t {
+    system = 0,
+    context = 1,
+    needle = 2,
+    question = 3,
+    answer = 4,
+    distractor = 5
+};
 
 /// Tokens `[begin, end)`. `group` ties a needle to its question; -1 ties it to none.
 struct Span {
@@ -39,7 +46,7 @@ struct TraceInfo {
 
 /// One recorded sequence without its tensors.
 struct SequenceInfo {
-    std::string name;  ///< four digits
+    std::string name;          ///< four digits
     Position prompt_len = 0;   ///< tokens before the first generated one
     Position context_len = 0;  ///< position where the question begins
     std::string task;
@@ -70,16 +77,31 @@ struct LayerParts {
     bool outputs = false;
     bool logsumexp = false;
     bool column_sums = false;
+    bool attention = false;  ///< optional in a trace, as are the two below
+    bool query_mean = false;
+    bool query_covariance = false;
+    bool operator==(const LayerParts&) const = default;
 };
+
+/// The parts that every trace holds.
+inline constexpr LayerParts always_recorded = {.keys = true,
+                                               .values = true,
+                                               .queries = true,
+                                               .outputs = true,
+                                               .logsumexp = true,
+                                               .column_sums = true};
 
 /// One layer of one sequence as float32, caller-owned and reused. Empty where not asked for.
 struct LayerData {
-    std::vector<float> keys;         ///< [kv_heads, T, head_dim], after RoPE
-    std::vector<float> values;       ///< [kv_heads, T, head_dim]
-    std::vector<float> queries;      ///< [query_heads, Tq, head_dim], after RoPE, unscaled
-    std::vector<float> outputs;      ///< [query_heads, Tq, head_dim], before W_o
-    std::vector<float> logsumexp;    ///< [query_heads, Tq]
-    std::vector<float> column_sums;  ///< [query_heads, T], over context queries
+    std::vector<float> keys;              ///< [kv_heads, T, head_dim], after RoPE
+    std::vector<float> values;            ///< [kv_heads, T, head_dim]
+    std::vector<float> queries;           ///< [query_heads, Tq, head_dim], after RoPE, unscaled
+    std::vector<float> outputs;           ///< [query_heads, Tq, head_dim], before W_o
+    std::vector<float> logsumexp;         ///< [query_heads, Tq]
+    std::vector<float> column_sums;       ///< [query_heads, T], over context queries
+    std::vector<float> attention;         ///< [query_heads, Tq, T], probability rows
+    std::vector<float> query_mean;        ///< [query_heads, head_dim], before RoPE
+    std::vector<float> query_covariance;  ///< [query_heads, head_dim, head_dim], before RoPE
 };
 
 /// A recorded run: a file (`trace/reader.hpp`) or tensors in memory (tests, benchmarks).
@@ -91,7 +113,20 @@ class Trace {
     /// Loaded on demand; the reference lives as long as the trace.
     virtual const SequenceInfo& sequence(std::int32_t index) const = 0;
     /// Fills the parts asked for. Checksums are verified on the way.
-    virtual void load(std::int32_t sequence, std::int32_t layer, const LayerParts& parts, LayerData& out) const = 0;
+    virtual void load(std::int32_t sequence,
+                      std::int32_t layer,
+                      const LayerParts& parts,
+                      LayerData& out) const = 0;
+    /// The parts that every layer of this sequence holds.
+    virtual LayerParts stored(std::int32_t sequence) const {
+        static_cast<void>(sequence);
+        return always_recorded;
+    }
+    /// W_o of a layer, [hidden_size, query_heads * head_dim]; empty where it was not recorded.
+    virtual std::vector<float> output_projection(std::int32_t layer) const {
+        static_cast<void>(layer);
+        return {};
+    }
 };
 
 }  // namespace kvtape

@@ -1,7 +1,6 @@
 #include "trace/validate.hpp"
 
 #include "core/error.hpp"
-
 #include "trace/schema.hpp"
 
 #include <cmath>
@@ -12,7 +11,9 @@ namespace {
 
 constexpr std::int32_t largest_count = 1 << 20;
 
-std::string number(std::int64_t value) { return std::to_string(value); }
+std::string number(std::int64_t value) {
+    return std::to_string(value);
+}
 
 void expect_range(std::int64_t value, std::int64_t least, std::int64_t most, const char* name) {
     if (value < least || value > most)
@@ -44,14 +45,13 @@ void validate_spans(const SequenceInfo& sequence) {
         const Span& span = sequence.spans[row];
         const auto kind = static_cast<std::int32_t>(span.kind);
         const std::string name = "spans row " + std::to_string(row);
-        expect_range(kind, 0, static_cast<std::int32_t>(SpanKind::distractor),
-                     (name + " kind").c_str());
+        expect_range(
+            kind, 0, static_cast<std::int32_t>(SpanKind::distractor), (name + " kind").c_str());
         if (span.begin < 0 || span.begin > span.end || span.end > sequence.length())
             throw format_error(name + " is tokens " + number(span.begin) + " to " +
                                number(span.end) + " of " + number(sequence.length()));
         if (span.group < -1)
-            throw format_error(name + " has group " + number(span.group) +
-                               ", expected -1 or more");
+            throw format_error(name + " has group " + number(span.group) + ", expected -1 or more");
     }
 }
 

@@ -1,0 +1,33 @@
+#pragma once
+
+#include "trace/trace.hpp"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace kvtape {
+
+/// How one tensor of a layer lies in the file.
+struct TensorLayout {
+    enum class Stored { element_type, float32 };
+
+    const char* name;
+    bool LayerParts::*part;
+    std::vector<float> LayerData::*values;
+    Stored stored;
+    /// Dimensions for `tokens` tokens of which `queries` have their queries recorded.
+    std::vector<std::int64_t> (*dimensions)(const Shape& shape,
+                                            std::int64_t tokens,
+                                            std::int64_t queries);
+
+    ElementType type(const Shape& shape) const {
+        return stored == Stored::float32 ? ElementType::float32 : shape.element_type;
+    }
+    bool required() const { return always_recorded.*part; }
+};
+
+/// All tensors in byte order of their names, the order in which they are written.
+std::span<const TensorLayout> layer_tensors();
+
+}  // namespace kvtape

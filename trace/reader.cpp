@@ -1,0 +1,104 @@
+#include "trace/reader.hpp"
+
+#include "core/error.hpp"
+#include "core/half.hpp"
+#include "trace/array.hpp"
+#include "trace/root.hpp"
+#include "trace/schema.hpp"
+#include "trace/sequence_reader.hpp"
+
+#include <mutex>
+#include <utility>
+
+namespace kvtape {
+namespace {
+
+class FileTrace final : public Trace {
+  public:
+    FileTrace(std::shared_ptr<const InputFile> file, Unfinished unfinished)
+        : root_(InputGroup::root(std::move(file))) {
+        read_version(root_, schema::trace_mark);
+        const bool complete = read_complete(root_, unfinished);
+        info_ = read_trace_info(root_, complete);
+        for (std::string& name : sequence_names(root_, complete)) {
+            InputGroup group = root_.group(schema::sequences).group(name);
+            if (complete || is_finished(group, info_.shape))
+                slots_.push_back({std::move(group), nullptr, {}});
+        }
+    }
+
+    const TraceInfo& info() const override { return info_; }
+    std::int32_t sequences() const override { return static_cast<std::int32_t>(slots_.size()); }
+    const SequenceInfo& sequence(std::int32_t index) const override { return *slot(index).info; }
+    LayerParts stored(std::int32_t index) const override { return slot(index).stored; }
+
+    void load(std::int32_t index,
+              std::int32_t layer,
+              const LayerParts& parts,
+              LayerData& out) const override {
+        const Slot& found = slot(index);
+        expect_layer(layer);
+        const InputGroup group = found.group.group(schema::layers).group(schema::layer_name(layer));
+        read_layer(group, info_.shape, *found.info, parts, out);
+    }
+
+    std::vector<float> output_projection(std::int32_t layer) const override {
+        expect_layer(layer);
+        if (!root_.has(schema::model))
+            return {};
+        const InputGroup layers = root_.group(schema::model).group(schema::layers);
+        const std::string name = schema::layer_name(layer);
+        if (!layers.has(name) || !layers.group(name).has(schema::output_projection))
+            return {};
+        const InputArray array = layers.group(name).array(schema::output_projection);
+        array.expect_type(h5::stored_type(info_.shape.element_type));
+        array.expect_shape({info_.shape.hidden_size,
+                            std::int64_t{info_.shape.query_heads} * info_.shape.head_dim});
+        std::vector<float> values(static_cast<std::size_t>(array.elements()));
+        decode(info_.shape.element_type, array.bytes(), values);
+        return values;
+    }
+
+  private:
+    struct Slot {
+        InputGroup group;
+        std::unique_ptr<const SequenceInfo> info;  ///< loaded when first asked for
+        LayerParts stored;
+    };
+
+    void expect_layer(std::int32_t layer) const {
+        if (layer < 0 || layer >= info_.shape.layers)
+            throw internal_error("reading layer " + std::to_string(layer) + " of " +
+                                 std::to_string(info_.shape.layers));
+    }
+
+    const Slot& slot(std::int32_t index) const {
+        if (index < 0 || index >= sequences())
+            throw internal_error("reading sequence " + std::to_string(index) + " of " +
+                                 std::to_string(sequences()));
+        const std::lock_guard guard(loading_);
+        Slot& found = slots_[static_cast<std::size_t>(index)];
+        if (!found.info) {
+            found.stored = check_layers(found.group, info_.shape);
+            found.info = std::make_unique<const SequenceInfo>(read_sequence(found.group));
+        }
+        return found;
+    }
+
+    InputGroup root_;
+    TraceInfo info_;
+    mutable std::mutex loading_;
+    mutable std::vector<Slot> slots_;
+};
+
+}  // namespace
+
+std::unique_ptr<Trace> open_trace(const std::filesystem::path& path, Unfinished unfinished) {
+    return std::make_unique<FileTrace>(InputFile::open(path), unfinished);
+}
+
+std::unique_ptr<Trace> open_trace_image(std::span<const std::byte> image, Unfinished unfinished) {
+    return std::make_unique<FileTrace>(InputFile::of_image(image, "image"), unfinished);
+}
+
+}  // namespace kvtape
