@@ -15,10 +15,10 @@ void slide(std::span<const float> scores,
            const Combine& combine) {
     const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(0, -offset);
     const std::ptrdiff_t end = std::ssize(scores) - std::max<std::ptrdiff_t>(0, offset);
-    const float* from = scores.data() + offset;
-    float* to = out.data();
-    for (std::ptrdiff_t i = begin; i < end; ++i)
-        to[i] = combine(to[i], from[i]);
+    for (std::ptrdiff_t i = begin; i < end; ++i) {
+        float& value = out[static_cast<std::size_t>(i)];
+        value = combine(value, scores[static_cast<std::size_t>(i + offset)]);
+    }
 }
 
 }  // namespace

@@ -220,3 +220,47 @@ TEST_CASE("the double exponential and logarithm stay within two units of the las
     CHECK(std::isnan(logarithm(-1.0)));
     CHECK(logarithm(5e-324) == Approx(std::log(5e-324)).epsilon(1e-15));
 }
+
+TEST_CASE("deviations of rescaled rows follow the double twin, with the same bits everywhere",
+          "[core][kernels]") {
+    const int depth = GENERATE(1, 2, 15, 16, 17, 40, 64, 128, 200);
+    const Matrix rows = random_matrix(13, depth, 21);
+    const Matrix scale = random_matrix(2, depth, 22);
+    const std::span<const float> offset(scale.data(), static_cast<std::size_t>(depth));
+    const std::span<const float> factor(scale.data() + depth, static_cast<std::size_t>(depth));
+    std::vector<float> first;
+    on_every_isa([&] {
+        std::vector<float> found(13);
+        squared_deviations(view(rows), offset, factor, found);
+        if (first.empty())
+            first = found;
+        CHECK(found == first);
+    });
+    for (Eigen::Index row = 0; row < rows.rows(); ++row) {
+        std::vector<double> rescaled;
+        double mean = 0.0, expected = 0.0;
+        for (Eigen::Index i = 0; i < depth; ++i) {
+            const auto at = static_cast<std::size_t>(i);
+            rescaled.push_back(
+                (static_cast<double>(rows(row, i)) - static_cast<double>(offset[at])) *
+                static_cast<double>(factor[at]));
+            mean += rescaled.back() / depth;
+        }
+        for (const double x : rescaled)
+            expected += (x - mean) * (x - mean);
+        CHECK(static_cast<double>(first[static_cast<std::size_t>(row)]) ==
+              Approx(expected).epsilon(1e-5).margin(1e-6));
+    }
+}
+
+TEST_CASE("deviations do not suffer when a row is far from the origin", "[core][kernels]") {
+    Matrix rows = random_matrix(4, 128, 23);
+    for (Eigen::Index i = 0; i < rows.size(); ++i)
+        rows.data()[i] = 1000.0f + 0.0625f * static_cast<float>(i % 3);
+    const std::vector<float> offset(128, 0.0f), factor(128, 1.0f);
+    std::vector<float> found(4);
+    squared_deviations(view(rows), offset, factor, found);
+    for (const float deviation : found)
+        CHECK(static_cast<double>(deviation) ==
+              Approx(128 * 0.0625 * 0.0625 * 2 / 3).epsilon(0.01));
+}
