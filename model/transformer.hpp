@@ -78,7 +78,7 @@ TopLogits top_logits(std::span<const float> logits, std::int32_t count);
 
 struct GenerateOptions {
     Position max_new_tokens = 96;
-    std::vector<std::int32_t> stop;  ///< ids that end the answer; never fed, never returned
+    std::vector<std::int32_t> stop = {};  ///< ids that end the answer; never fed, never returned
     std::int32_t top_logits = 20;
     Position chunk = 512;
 };
