@@ -1,0 +1,47 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace kvtape {
+
+/// Says on standard error how far a long job has come and how long it will still take: a bar that
+/// is redrawn on a terminal (coloured unless NO_COLOR is set), one line every ten seconds
+/// otherwise. Not for several threads at once.
+class Progress {
+  public:
+    /// `what` is being done to `total` equal pieces. Quiet ones print nothing.
+    Progress(std::string_view what, std::int64_t total, bool quiet);
+    Progress(const Progress&) = delete;
+    Progress& operator=(const Progress&) = delete;
+    /// Takes the bar off the terminal.
+    ~Progress();
+
+    /// `done` pieces are finished; `detail` is what is being worked on now.
+    void update(std::int64_t done, std::string_view detail = {});
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    void show(Clock::time_point now, std::string_view detail);
+
+    std::string what_;
+    std::int64_t total_;
+    std::int64_t done_ = 0;
+    bool quiet_;
+    bool terminal_;
+    bool colour_;
+    bool drawn_ = false;
+    Clock::time_point start_;
+    Clock::time_point next_;
+};
+
+/// `3 s`, `4 min 05 s`, `2 h 07 min`; negative durations are 0.
+std::string duration_text(double seconds);
+
+/// One state of a bar of `width` characters: `[=====>    ]`. `total` of 0 is a full bar.
+std::string bar_text(std::int64_t done, std::int64_t total, int width);
+
+}  // namespace kvtape

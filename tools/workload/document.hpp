@@ -1,0 +1,60 @@
+#pragma once
+
+#include "core/types.hpp"
+#include "model/tokenizer.hpp"
+#include "trace/trace.hpp"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kvtape::workload {
+
+/// Bytes `[begin, end)` of a document's context.
+struct TextRange {
+    std::size_t begin = 0;
+    std::size_t end = 0;
+    bool operator==(const TextRange&) const = default;
+};
+
+/// A prompt as text: what the model reads, and what is known about it.
+struct Document {
+    std::string context;   ///< begins with the model's begin-of-text token, where it has one
+    std::string question;  ///< everything after the context, up to where the answer begins
+    std::vector<TextRange> needles;      ///< what the answer follows from
+    std::vector<TextRange> distractors;  ///< facts of the same kind that are not asked for
+    std::string task;
+    std::string answer;  ///< the value a right answer contains; empty: not judged
+    std::uint64_t seed = 0;
+};
+
+/// A prompt as tokens.
+struct Prompt {
+    std::vector<std::int32_t> tokens;
+    std::string text;                        ///< of all tokens, bytes
+    std::vector<std::int64_t> text_offsets;  ///< tokens + 1
+    std::vector<Span>
+        spans;  ///< system, context, needles (group 0), distractors, question (group 0)
+    Position context_len = 0;
+    Position prompt_len = 0;
+    std::string task;
+    std::string answer;
+    std::uint64_t seed = 0;
+};
+
+/// Context and question are tokenised together, as a model expects; a token that holds bytes of
+/// both (a full stop with the line feeds after it) is the last of the context. A needle covers
+/// every token that holds one of its bytes.
+Prompt tokenize(const Document& document, const model::Tokenizer& tokenizer);
+
+/// `context_len` of the same prompt.
+Position context_tokens(const Document& document, const model::Tokenizer& tokenizer);
+
+/// The token that begins a text (`<s>` or `<|begin_of_text|>`), or "" when the model has none.
+std::string begin_of_text(const model::Tokenizer& tokenizer);
+
+/// Whether `generated` holds `answer` with neither a letter nor a digit right before or after it.
+bool is_right(std::string_view generated, std::string_view answer);
+
+}  // namespace kvtape::workload
