@@ -223,8 +223,16 @@ void CudaBackend::rope(Activations x,
                stream_.get());
 }
 
+/// A write or read beyond the cache would be found late or never on a GPU.
+void check_fits(std::int64_t end, const CacheLayer& cache) {
+    if (end > cache.capacity)
+        throw internal_error("using the cache up to entry " + std::to_string(end) + ": it has " +
+                             std::to_string(cache.capacity));
+}
+
 void CudaBackend::append(
     Activations keys, Activations values, const Shape& shape, Position first, CacheLayer cache) {
+    check_fits(first + keys.rows, cache);
     const auto side = [&](void* data) {
         return CacheSide{.data = data,
                          .capacity = cache.capacity,
@@ -241,6 +249,7 @@ void CudaBackend::attend(const Attention& attention) {
         throw device_error("attention with head_dim " + std::to_string(shape.head_dim) +
                            ": the cuda backend needs a multiple of 8 up to " +
                            std::to_string(max_head_dim) + "; use the cpu backend");
+    check_fits(attention.first + attention.queries.rows, attention.cache);
     const AttentionArguments arguments{.queries = attention.queries.data,
                                        .keys = attention.cache.keys,
                                        .values = attention.cache.values,
