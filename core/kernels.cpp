@@ -62,33 +62,41 @@ void expect_product(MatrixView a, const Packed& b, MutableMatrixView out) {
 
 Packed Packed::transposed(MatrixView rows) {
     Packed packed;
-    packed.depth_ = rows.cols();
-    packed.columns_ = rows.rows();
-    const Index panels = (packed.columns_ + width - 1) / width;
-    packed.data_.resize(static_cast<std::size_t>(panels * packed.depth_ * width));
-    for (Index i = 0; i < panels; ++i)
-        kernels().pack_transposed(rows.data() + i * width * rows.outerStride(),
-                                  rows.outerStride(),
-                                  std::min(width, packed.columns_ - i * width),
-                                  packed.depth_,
-                                  packed.data_.data() + i * packed.depth_ * width);
+    packed.assign_transposed(rows);
     return packed;
 }
 
 Packed Packed::straight(MatrixView matrix) {
     Packed packed;
-    packed.depth_ = matrix.rows();
-    packed.columns_ = matrix.cols();
-    const Index panels = (packed.columns_ + width - 1) / width;
-    packed.data_.resize(static_cast<std::size_t>(panels * packed.depth_ * width));
-    for (Index i = 0; i < panels; ++i)
-        for (Index k = 0; k < packed.depth_; ++k) {
-            const float* from = matrix.data() + k * matrix.outerStride() + i * width;
-            std::copy_n(from,
-                        std::min(width, packed.columns_ - i * width),
-                        packed.data_.data() + (i * packed.depth_ + k) * width);
-        }
+    packed.assign_straight(matrix);
     return packed;
+}
+
+void Packed::assign_transposed(MatrixView rows) {
+    depth_ = rows.cols();
+    columns_ = rows.rows();
+    const Index panels = (columns_ + width - 1) / width;
+    data_.resize(static_cast<std::size_t>(panels * depth_ * width));
+    for (Index i = 0; i < panels; ++i)
+        kernels().pack_transposed(rows.data() + i * width * rows.outerStride(),
+                                  rows.outerStride(),
+                                  std::min(width, columns_ - i * width),
+                                  depth_,
+                                  data_.data() + i * depth_ * width);
+}
+
+void Packed::assign_straight(MatrixView matrix) {
+    depth_ = matrix.rows();
+    columns_ = matrix.cols();
+    const Index panels = (columns_ + width - 1) / width;
+    data_.resize(static_cast<std::size_t>(panels * depth_ * width));
+    for (Index i = 0; i < panels; ++i)
+        for (Index k = 0; k < depth_; ++k) {
+            const Index count = std::min(width, columns_ - i * width);
+            float* to = data_.data() + (i * depth_ + k) * width;
+            std::copy_n(matrix.data() + k * matrix.outerStride() + i * width, count, to);
+            std::fill(to + count, to + width, 0.0f);
+        }
 }
 
 void multiply(MatrixView a, const Packed& b, MutableMatrixView out) {

@@ -24,6 +24,9 @@ class Packed {
     static Packed transposed(MatrixView rows);
     /// From `matrix` [k, n]: the product contracts over k and has n columns (`a · matrix`).
     static Packed straight(MatrixView matrix);
+    /// The same into this object, whose memory is used again.
+    void assign_transposed(MatrixView rows);
+    void assign_straight(MatrixView matrix);
 
     Eigen::Index depth() const { return depth_; }
     Eigen::Index columns() const { return columns_; }

@@ -15,19 +15,11 @@ namespace {
 /// Entries of the cache that are packed together, at absolute positions.
 constexpr Position key_block = 128;
 /// Probabilities of a block of queries: what stays in the second-level cache.
-constexpr std::int64_t probabilities_at_once = 128 * 1024;
-constexpr Position most_query_rows = 64;
-constexpr Position fewest_query_rows = 8;
+constexpr std::int64_t probabilities_at_once = 192 * 1024;
+constexpr Position most_query_rows = 48;
+constexpr Position fewest_query_rows = 12;  ///< and the step: a tile of the AVX-512 kernels
 /// Below this many rows, packing the cache would cost more than it saves.
 constexpr Position rows_worth_packing = 8;
-
-/// The visible part of one KV head: entries [begin, end), `begin` at a block boundary.
-struct VisibleHead {
-    const float* keys = nullptr;    ///< [end - begin, head_dim]
-    const float* values = nullptr;  ///< [end - begin, head_dim]
-    std::vector<Packed> key_blocks;
-    std::vector<Packed> value_blocks;
-};
 
 struct Extent {
     Position begin = 0;
@@ -43,11 +35,12 @@ Extent visible(Position position, Position window) {
 
 class Pass {
   public:
-    Pass(ElementType type, const Attention& attention, int threads)
+    Pass(ElementType type, const Attention& attention, int threads, AttentionScratch& scratch)
         : type_(type),
           attention_(attention),
           shape_(attention.shape),
           threads_(threads),
+          scratch_(scratch),
           entries_{visible(attention.first, attention.window).begin / key_block * key_block,
                    attention.first + static_cast<Position>(attention.queries.rows)},
           queries_(type, attention.queries.data, elements(attention.queries)),
@@ -64,13 +57,20 @@ class Pass {
   private:
     static std::int64_t elements(const Activations& x) { return x.rows * x.columns; }
 
+    static void enlarge(std::vector<float>& memory, std::int64_t size) {
+        memory.resize(std::max(memory.size(), static_cast<std::size_t>(size)));
+    }
+
+    std::size_t block_at(Position begin) const {
+        return static_cast<std::size_t>((begin - entries_.begin) / key_block);
+    }
+
     bool packs() const { return attention_.queries.rows >= rows_worth_packing; }
 
     /// Floats of every KV head, packed once for all query heads and rows that use them.
     void read_cache() {
         const auto heads = static_cast<std::size_t>(shape_.kv_heads);
         const std::int64_t dim = shape_.head_dim;
-        heads_.resize(heads);
         for (std::size_t head = 0; head < heads; ++head) {
             const std::int64_t first =
                 (static_cast<std::int64_t>(head) * attention_.cache.capacity + entries_.begin) *
@@ -79,24 +79,30 @@ class Pass {
                 type_, element(type_, attention_.cache.keys, first), entries_.size() * dim);
             values_.emplace_back(
                 type_, element(type_, attention_.cache.values, first), entries_.size() * dim);
-            heads_[head].keys = keys_.back().data();
-            heads_[head].values = values_.back().data();
         }
-        if (!packs())
-            return;
+        scratch_.query_heads.resize(static_cast<std::size_t>(shape_.query_heads));
+        if (packs())
+            pack_cache();
+    }
+
+    void pack_cache() {
+        const std::int64_t dim = shape_.head_dim;
+        const auto heads = static_cast<std::size_t>(shape_.kv_heads);
         const auto blocks = static_cast<std::size_t>((entries_.size() + key_block - 1) / key_block);
-        for (VisibleHead& head : heads_) {
-            head.key_blocks.resize(blocks);
-            head.value_blocks.resize(blocks);
+        scratch_.kv_heads.resize(heads);
+        for (AttentionScratch::KvHead& head : scratch_.kv_heads) {
+            head.keys.resize(std::max(blocks, head.keys.size()));
+            head.values.resize(std::max(blocks, head.values.size()));
         }
         parallel_for(heads * blocks, threads_, [&](std::size_t item) {
-            VisibleHead& head = heads_[item / blocks];
-            const std::size_t block = item % blocks;
+            const std::size_t head = item / blocks, block = item % blocks;
             const auto begin = static_cast<Position>(block) * key_block;
             const Position count = std::min(key_block, entries_.size() - begin);
-            head.key_blocks[block] = Packed::transposed(view(head.keys + begin * dim, count, dim));
-            head.value_blocks[block] =
-                Packed::straight(view(head.values + begin * dim, count, dim));
+            AttentionScratch::KvHead& packed = scratch_.kv_heads[head];
+            packed.keys[block].assign_transposed(
+                view(keys_[head].data() + begin * dim, count, dim));
+            packed.values[block].assign_straight(
+                view(values_[head].data() + begin * dim, count, dim));
         });
     }
 
@@ -108,8 +114,9 @@ class Pass {
             probabilities_at_once / stride / fewest_query_rows * fewest_query_rows,
             fewest_query_rows,
             most_query_rows));
-        std::vector<float> queries(static_cast<std::size_t>(height * shape_.head_dim));
-        std::vector<float> probabilities(static_cast<std::size_t>(std::min(height, rows) * stride));
+        auto& [queries, probabilities] = scratch_.query_heads[static_cast<std::size_t>(head)];
+        enlarge(queries, height * shape_.head_dim);
+        enlarge(probabilities, std::min(height, rows) * stride);
         for (Position row = 0; row < rows; row += height)
             run_block(head,
                       {row, std::min(rows, row + height)},
@@ -132,13 +139,13 @@ class Pass {
         const Extent seen{
             visible(attention_.first + rows.begin, attention_.window).begin / key_block * key_block,
             attention_.first + rows.end};
-        const VisibleHead& cache = heads_[static_cast<std::size_t>(head / shape_.group())];
-        multiply_keys(cache, view(queries, rows.size(), dim), seen, scores);
+        const auto kv_head = static_cast<std::size_t>(head / shape_.group());
+        multiply_keys(kv_head, view(queries, rows.size(), dim), seen, scores);
         float inverse_sums[most_query_rows];
         for (Position row = rows.begin; row < rows.end; ++row)
             inverse_sums[row - rows.begin] =
                 normalise(head, row, seen, scores.row(row - rows.begin).data());
-        multiply_values(cache, head, rows, seen, scores);
+        multiply_values(kv_head, head, rows, seen, scores);
         for (Position row = rows.begin; row < rows.end; ++row) {
             float* out = outputs_.data() + row * attention_.outputs.columns + head * dim;
             for (std::int64_t i = 0; i < dim; ++i)
@@ -154,7 +161,7 @@ class Pass {
     }
 
     /// scores[:, j] = queries · key(seen.begin + j).
-    void multiply_keys(const VisibleHead& cache,
+    void multiply_keys(std::size_t kv_head,
                        MatrixView queries,
                        Extent seen,
                        MutableMatrixView scores) {
@@ -163,11 +170,10 @@ class Pass {
         if (!packs())
             return multiply_transposed(
                 queries,
-                view(cache.keys + (seen.begin - entries_.begin) * dim, seen.size(), dim),
+                view(keys_[kv_head].data() + (seen.begin - entries_.begin) * dim, seen.size(), dim),
                 block_of(scores, rows, 0, seen.size()));
         for (Position begin = seen.begin; begin < seen.end; begin += key_block) {
-            const Packed& keys =
-                cache.key_blocks[static_cast<std::size_t>((begin - entries_.begin) / key_block)];
+            const Packed& keys = scratch_.kv_heads[kv_head].keys[block_at(begin)];
             multiply(
                 queries,
                 keys,
@@ -198,7 +204,7 @@ class Pass {
     }
 
     /// outputs = scores · values, not yet divided by the sums.
-    void multiply_values(const VisibleHead& cache,
+    void multiply_values(std::size_t kv_head,
                          std::int32_t head,
                          Extent rows,
                          Extent seen,
@@ -210,7 +216,7 @@ class Pass {
             dim,
             Eigen::OuterStride<>(attention_.outputs.columns));
         if (!packs()) {
-            const float* values = cache.values + (seen.begin - entries_.begin) * dim;
+            const float* values = values_[kv_head].data() + (seen.begin - entries_.begin) * dim;
             for (Position row = 0; row < rows.size(); ++row) {
                 const std::span<float> sums(out.row(row).data(), static_cast<std::size_t>(dim));
                 std::fill(sums.begin(), sums.end(), 0.0f);
@@ -220,8 +226,7 @@ class Pass {
             return;
         }
         for (Position begin = seen.begin; begin < seen.end; begin += key_block) {
-            const Packed& values =
-                cache.value_blocks[static_cast<std::size_t>((begin - entries_.begin) / key_block)];
+            const Packed& values = scratch_.kv_heads[kv_head].values[block_at(begin)];
             const auto depth = static_cast<Position>(values.depth());
             // The last block may hold entries after those seen by this block of queries.
             if (const Position hidden = begin + depth - seen.end; hidden > 0)
@@ -241,18 +246,23 @@ class Pass {
     const Attention& attention_;
     const Shape& shape_;
     int threads_;
+    AttentionScratch& scratch_;
     Extent entries_;
     Floats queries_;
     Results outputs_;
     std::vector<Floats> keys_;
     std::vector<Floats> values_;
-    std::vector<VisibleHead> heads_;
 };
 
 }  // namespace
 
+void attend(ElementType type, const Attention& attention, int threads, AttentionScratch& scratch) {
+    Pass(type, attention, threads, scratch).run();
+}
+
 void attend(ElementType type, const Attention& attention, int threads) {
-    Pass(type, attention, threads).run();
+    AttentionScratch scratch;
+    attend(type, attention, threads, scratch);
 }
 
 }  // namespace kvtape::model::cpu

@@ -129,7 +129,9 @@ class CpuBackend final : public Backend {
         copy(values, cache.values);
     }
 
-    void attend(const Attention& attention) override { cpu::attend(type_, attention, threads_); }
+    void attend(const Attention& attention) override {
+        cpu::attend(type_, attention, threads_, scratch_);
+    }
 
     void swiglu(Activations gate, Activations up, Activations out) override {
         for_rows(out, Results::Start::anything, [&](std::int64_t row, std::span<float> result) {
@@ -180,6 +182,7 @@ class CpuBackend final : public Backend {
 
     ElementType type_;
     int threads_;
+    AttentionScratch scratch_;
 };
 
 }  // namespace

@@ -9,8 +9,9 @@
 namespace kvtape::model::cpu {
 namespace {
 
-/// Rows that are multiplied together: enough to use each panel well, few enough to stay in cache.
-constexpr std::int64_t tile_rows = 128;
+/// Rows that are multiplied together: enough to use each panel well, few enough to stay in
+/// cache; a multiple of the kernels' own tiles.
+constexpr std::int64_t tile_rows = 120;
 
 }  // namespace
 
