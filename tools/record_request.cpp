@@ -1,0 +1,218 @@
+#include "tools/record_request.hpp"
+
+#include "core/error.hpp"
+#include "tools/needle_model.hpp"
+#include "tools/workload/prompts.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <system_error>
+#include <unistd.h>
+
+namespace kvtape {
+namespace {
+
+namespace options = boost::program_options;
+namespace fs = std::filesystem;
+
+constexpr std::int64_t most_sequences = 10000;
+constexpr std::int64_t most_tokens = std::int64_t{1} << 24;
+
+[[noreturn]] void refuse(const std::string& option,
+                         const std::string& found,
+                         const std::string& expected) {
+    throw usage_error(option + " is '" + found + "'; it must be " + expected);
+}
+
+std::int64_t whole_number(const Invocation& invocation,
+                          const std::string& name,
+                          std::int64_t lowest,
+                          std::int64_t highest) {
+    const std::string text = invocation.values[name].as<std::string>();
+    std::int64_t value = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (failure != std::errc() || end != text.data() + text.size() || value < lowest ||
+        value > highest)
+        refuse("--" + name,
+               text,
+               "a whole number from " + std::to_string(lowest) + " to " + std::to_string(highest));
+    return value;
+}
+
+std::vector<double> read_depths(const std::string& text) {
+    std::vector<double> depths;
+    const char* at = text.data();
+    const char* const end = at + text.size();
+    while (true) {
+        double depth = 0.0;
+        const auto [next, failure] = std::from_chars(at, end, depth);
+        const bool good = failure == std::errc() && depth >= 0.0 && depth <= 1.0;
+        if (!good || (next != end && *next != ','))
+            refuse("--depth", text, "numbers from 0 to 1, separated by commas");
+        depths.push_back(depth);
+        if (next == end)
+            return depths;
+        at = next + 1;
+    }
+}
+
+Position read_queries(const std::string& text) {
+    if (text == "all")
+        return -1;
+    constexpr std::string_view last = "last=";
+    std::int32_t count = 0;
+    const char* const end = text.data() + text.size();
+    if (text.rfind(last, 0) == 0) {
+        const auto [next, failure] = std::from_chars(text.data() + last.size(), end, count);
+        if (failure == std::errc() && next == end && count >= 0 && count <= most_tokens)
+            return count;
+    }
+    refuse("--queries", text, "last=N or all");
+}
+
+std::optional<ElementType> read_element_type(const std::string& text) {
+    if (text.empty())
+        return {};
+    for (const ElementType type :
+         {ElementType::float32, ElementType::bfloat16, ElementType::float16})
+        if (text == name_of(type))
+            return type;
+    refuse("--dtype", text, "float32, bfloat16 or float16");
+}
+
+std::string one_of(const Invocation& invocation,
+                   const std::string& name,
+                   std::initializer_list<std::string_view> allowed) {
+    const std::string text = invocation.values[name].as<std::string>();
+    std::string list;
+    for (const std::string_view word : allowed) {
+        if (text == word)
+            return text;
+        list += list.empty() ? "" : " or ";
+        list += word;
+    }
+    refuse("--" + name, text, list);
+}
+
+/// Finds out early what would otherwise fail after the model ran.
+void expect_writable(const fs::path& out, bool overwrite) {
+    std::error_code failure;
+    if (fs::is_directory(out, failure))
+        throw usage_error("--out " + out.string() + " is a folder; name a file");
+    if (fs::exists(out, failure) && !overwrite)
+        throw usage_error("--out " + out.string() + " exists; --overwrite replaces it");
+    const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
+    if (access(folder.c_str(), W_OK | X_OK) != 0)
+        throw errno_error("creating " + out.string());
+}
+
+}  // namespace
+
+void declare_record(options::options_description& own, options::positional_options_description&) {
+    const auto text = [](const char* standard, const char* name) {
+        return options::value<std::string>()->default_value(standard)->value_name(name);
+    };
+    const auto words = options::value<std::vector<std::string>>()->value_name("SPEC");
+    auto add = own.add_options();
+    add("model",
+        text("", "DIR"),
+        "checkpoint folder (config.json, tokenizer.json, *.safetensors); default: the needle model "
+        "that comes with kvtape");
+    add("workload",
+        words,
+        "passkey:digits=N, multikey:keys=N, multivalue:values=N, variable:hops=N, where or object; "
+        "may be repeated");
+    add("prompts",
+        text("", "FILE"),
+        "prompts of your own, one JSON object a line: context, question, answer, needles");
+    add("sequences", text("4", "N"), "documents of each workload");
+    add("length", text("1024", "T"), "tokens of context, met exactly");
+    add("depth", text("", "D,..."), "where the needle stands, from 0 to 1; default: at random");
+    add("max-new-tokens", text("96", "N"), "longest answer");
+    add("device", text("auto", "NAME"), "auto, cpu or cuda");
+    add("dtype",
+        text("", "TYPE"),
+        "float32, bfloat16 or float16; default: float32 on the CPU, the checkpoint's on CUDA");
+    add("queries",
+        text("last=64", "WHICH"),
+        "context queries to keep: last=N or all; those of question and answer always are");
+    add("attention", text("none", "WHICH"), "none, or full: the kept queries' probabilities too");
+    add("overwrite", options::bool_switch(), "replace the file when it exists");
+    add("out", options::value<std::string>()->required()->value_name("FILE"), "the trace to write");
+}
+
+RecordRequest read_record_request(const Invocation& invocation) {
+    const auto& values = invocation.values;
+    const auto text = [&](const char* name) { return values[name].as<std::string>(); };
+    RecordRequest request;
+    request.out = text("out");
+    if (request.out.empty())
+        throw usage_error("--out is empty; name the file to write");
+    request.prompts = text("prompts");
+    if (values.count("workload") != 0)
+        for (const std::string& spec : values["workload"].as<std::vector<std::string>>())
+            request.tasks.push_back(workload::parse_task(spec));
+    if (request.tasks.empty() && request.prompts.empty())
+        throw usage_error("nothing to record: give at least one --workload or --prompts");
+    request.sequences = whole_number(invocation, "sequences", 1, most_sequences);
+    request.documents.length =
+        static_cast<Position>(whole_number(invocation, "length", 1, most_tokens));
+    if (!text("depth").empty())
+        request.documents.depths = read_depths(text("depth"));
+    request.documents.seed = invocation.common.seed;
+    request.recording.max_new_tokens =
+        static_cast<Position>(whole_number(invocation, "max-new-tokens", 0, most_tokens));
+    request.recording.context_queries = read_queries(text("queries"));
+    request.recording.attention = one_of(invocation, "attention", {"none", "full"}) == "full";
+    request.recording.threads = invocation.common.threads;
+    request.device = one_of(invocation, "device", {"auto", "cpu", "cuda"});
+    request.element_type = read_element_type(text("dtype"));
+    request.overwrite = values["overwrite"].as<bool>();
+    expect_writable(request.out, request.overwrite);
+    request.model = text("model");
+    if (request.model.empty())
+        request.model = needle_model_directory();
+    return request;
+}
+
+std::unique_ptr<model::Backend> make_backend(const RecordRequest& request, ElementType stored) {
+    const bool cuda =
+        request.device == "cuda" || (request.device == "auto" && model::cuda_unavailable().empty());
+    if (cuda)
+        return model::cuda_backend(request.element_type.value_or(stored), 0);
+    return model::cpu_backend(request.element_type.value_or(ElementType::float32),
+                              request.recording.threads);
+}
+
+std::vector<workload::Prompt> make_prompts(const RecordRequest& request,
+                                           const model::Tokenizer& tokenizer) {
+    std::vector<workload::Prompt> prompts;
+    std::optional<workload::Lexicon> own;
+    if (fs::exists(request.model / "lexicon.json"))
+        own = workload::Lexicon::load(request.model / "lexicon.json");
+    if (!request.tasks.empty()) {
+        const workload::Lexicon lexicon =
+            own ? *own : workload::Lexicon::load(needle_model_directory() / "lexicon.json");
+        for (const workload::Task& task : request.tasks)
+            for (std::int64_t index = 0; index < request.sequences; ++index)
+                prompts.push_back(
+                    workload::tokenize(workload::make_document(lexicon,
+                                                               tokenizer,
+                                                               task,
+                                                               request.documents,
+                                                               static_cast<std::uint64_t>(index)),
+                                       tokenizer));
+    }
+    if (!request.prompts.empty())
+        for (const workload::WrittenPrompt& written : workload::load_prompts(request.prompts))
+            prompts.push_back(workload::tokenize(
+                workload::document_of(
+                    written, tokenizer, own ? &*own : nullptr, request.documents.seed),
+                tokenizer));
+    if (std::ssize(prompts) > most_sequences)
+        throw usage_error("asked for " + std::to_string(prompts.size()) +
+                          " sequences; a trace holds at most " + std::to_string(most_sequences));
+    return prompts;
+}
+
+}  // namespace kvtape

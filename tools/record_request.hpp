@@ -1,0 +1,45 @@
+#pragma once
+
+#include "core/element.hpp"
+#include "tools/recording.hpp"
+#include "tools/verb.hpp"
+#include "tools/workload/task.hpp"
+#include "tools/workload/workload.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kvtape {
+
+/// What `record` was asked to do, checked as far as it can be without a model.
+struct RecordRequest {
+    std::filesystem::path model;
+    std::filesystem::path out;
+    std::filesystem::path prompts;  ///< empty: none
+    std::vector<workload::Task> tasks;
+    std::int64_t sequences = 4;  ///< of each task
+    workload::DocumentOptions documents;
+    RecordingOptions recording;
+    std::string device = "auto";
+    std::optional<ElementType> element_type;
+    bool overwrite = false;
+};
+
+/// Declares the options of `record`.
+void declare_record(boost::program_options::options_description& own,
+                    boost::program_options::positional_options_description& order);
+/// Reads them. What cannot work is a usage error; an output that cannot be written an io error.
+RecordRequest read_record_request(const Invocation& invocation);
+
+/// The backend asked for: `auto` is CUDA where it works. Without a type, CUDA computes in `stored`
+/// and the CPU in float32.
+std::unique_ptr<model::Backend> make_backend(const RecordRequest& request, ElementType stored);
+/// Every prompt, in order.
+std::vector<workload::Prompt> make_prompts(const RecordRequest& request,
+                                           const model::Tokenizer& tokenizer);
+
+}  // namespace kvtape

@@ -1,0 +1,73 @@
+#pragma once
+
+#include "core/tap.hpp"
+#include "model/tokenizer.hpp"
+#include "model/transformer.hpp"
+#include "tools/workload/document.hpp"
+#include "trace/trace.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace kvtape {
+
+/// Collects the queries, attention outputs and normalisers of every position from `first` on.
+class QueryRecorder : public Tap {
+  public:
+    QueryRecorder(const Shape& shape, Position first);
+
+    TapRequest wants(std::int32_t layer, const Block& block) override;
+    void take(const TapRows& rows) override;
+
+    /// `first`, ... as far as the model has run.
+    std::vector<Position> positions() const;
+    /// Sets queries, outputs and logsumexp of one layer, heads first.
+    void fill(std::int32_t layer, LayerData& data) const;
+
+  private:
+    /// Rows as they arrive: positions first, so that they can grow.
+    struct Rows {
+        std::vector<float> queries;    ///< [Tq, query_heads, head_dim]
+        std::vector<float> outputs;    ///< [Tq, query_heads, head_dim]
+        std::vector<float> logsumexp;  ///< [Tq, query_heads]
+    };
+
+    Shape shape_;
+    Position first_;
+    std::vector<Position> wanted_;
+    std::vector<Rows> layers_;
+};
+
+struct RecordingOptions {
+    Position context_queries = 64;  ///< how many of the context's last queries are kept; -1 = all
+    Position max_new_tokens = 96;
+    bool attention = false;  ///< keep the probability rows of the recorded queries too
+    int threads = 1;
+};
+
+/// One run of a model over one prompt: the sequence as a trace holds it.
+class Recording {
+  public:
+    Recording(model::Transformer& model,
+              const model::Tokenizer& tokenizer,
+              const workload::Prompt& prompt,
+              const RecordingOptions& options);
+
+    const SequenceInfo& sequence() const { return sequence_; }
+    LayerData layer(std::int32_t layer) const;
+
+  private:
+    void describe(const model::Tokenizer& tokenizer,
+                  const workload::Prompt& prompt,
+                  const model::Generation& generation);
+    void add_attention(std::int32_t layer, LayerData& data) const;
+
+    const model::Transformer& model_;
+    RecordingOptions options_;
+    QueryRecorder queries_;
+    model::KvCache cache_;
+    SequenceInfo sequence_;
+};
+
+}  // namespace kvtape

@@ -1,0 +1,134 @@
+#include "core/error.hpp"
+#include "model/transformer.hpp"
+#include "tools/progress.hpp"
+#include "tools/record_request.hpp"
+#include "tools/task_tally.hpp"
+#include "tools/verb.hpp"
+#include "trace/writer.hpp"
+
+#include <array>
+#include <chrono>
+#include <ctime>
+#include <iostream>
+
+namespace kvtape::verbs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string now_utc() {
+    const std::time_t now = std::time(nullptr);
+    std::tm parts{};
+    gmtime_r(&now, &parts);
+    std::array<char, 32> text{};
+    return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts)};
+}
+
+std::string name_of_folder(const std::filesystem::path& folder) {
+    const std::filesystem::path whole = std::filesystem::weakly_canonical(folder);
+    return whole.has_filename() ? whole.filename().string()
+                                : whole.parent_path().filename().string();
+}
+
+TraceInfo describe(const model::Transformer& model, const std::filesystem::path& folder) {
+    TraceInfo info;
+    info.shape = model.shape();
+    info.producer = "kvtape " KVTAPE_VERSION " (" + model.backend().name() + ")";
+    info.created_utc = now_utc();
+    info.model_id = name_of_folder(folder);
+    info.model_config = model.config().text;
+    info.rope = to_text(model.config().rope());
+    info.sliding_window = model.config().sliding_window;
+    return info;
+}
+
+TaskTally& tally_of(std::vector<TaskTally>& tallies, const std::string& task) {
+    for (TaskTally& tally : tallies)
+        if (tally.task == task)
+            return tally;
+    tallies.emplace_back().task = task;
+    return tallies.back();
+}
+
+/// Runs the model over every prompt, writing each sequence as it ends.
+std::vector<TaskTally> record_all(model::Transformer& model,
+                                  const model::Tokenizer& tokenizer,
+                                  const std::vector<workload::Prompt>& prompts,
+                                  const RecordRequest& request,
+                                  TraceWriter& writer,
+                                  bool quiet) {
+    std::vector<TaskTally> tallies;
+    const std::string partial = request.out.string() + ".partial";
+    Progress progress("recording sequence", std::ssize(prompts), quiet);
+    std::int64_t done = 0;
+    auto size = static_cast<std::int64_t>(std::filesystem::file_size(partial));
+    for (const workload::Prompt& prompt : prompts) {
+        progress.update(done, prompt.task);
+        const auto start = Clock::now();
+        const Recording recording(model, tokenizer, prompt, request.recording);
+        const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+        writer.begin_sequence(recording.sequence());
+        for (std::int32_t layer = 0; layer < model.shape().layers; ++layer)
+            writer.write_layer(layer, recording.layer(layer));
+        writer.end_sequence();
+        const auto grown = static_cast<std::int64_t>(std::filesystem::file_size(partial));
+        tally_of(tallies, prompt.task).add(recording.sequence(), seconds, grown - size);
+        size = grown;
+        progress.update(++done, prompt.task);
+    }
+    return tallies;
+}
+
+void print(const std::vector<TaskTally>& tallies,
+           const RecordRequest& request,
+           const std::string& fingerprint,
+           bool json) {
+    if (!json) {
+        for (const TaskTally& tally : tallies)
+            std::cout << tally.line() << '\n';
+        std::cout << "fingerprint " << fingerprint << '\n';
+        return;
+    }
+    Json tasks = Json::array();
+    for (const TaskTally& tally : tallies)
+        tasks.push_back(tally.json());
+    const Json whole = {{"out", request.out.string()},
+                        {"bytes", std::filesystem::file_size(request.out)},
+                        {"fingerprint", fingerprint},
+                        {"tasks", tasks}};
+    std::cout << to_text(whole) << '\n';
+}
+
+int run(const Invocation& invocation) {
+    const RecordRequest request = read_record_request(invocation);
+    const model::Config config = model::Config::load(request.model / "config.json");
+    const model::Tokenizer tokenizer = model::Tokenizer::load(request.model / "tokenizer.json");
+    const std::vector<workload::Prompt> prompts = make_prompts(request, tokenizer);
+    const std::unique_ptr<model::Backend> backend = make_backend(request, config.stored_type);
+    model::Transformer model = model::Transformer::load(request.model, *backend);
+    TraceWriter writer(request.out,
+                       describe(model, request.model),
+                       request.overwrite ? Existing::replace : Existing::refuse);
+    const std::vector<TaskTally> tallies =
+        record_all(model, tokenizer, prompts, request, writer, invocation.common.quiet);
+    print(tallies, request, writer.finish(), invocation.common.json);
+    return exit_done;
+}
+
+}  // namespace
+
+Verb record() {
+    return {.name = "record",
+            .synopsis = "record [--model DIR] --workload SPEC... --out FILE",
+            .summary = "runs a model over a workload and records the trace",
+            .examples =
+                "  kvtape record --workload passkey:digits=16 --out passkey.kvtape.h5\n"
+                "  kvtape record --workload where --workload object --sequences 20 --length 2048 "
+                "--out moves.kvtape.h5\n"
+                "  kvtape record --workload passkey --depth 0,0.5,1 --out depths.kvtape.h5\n"
+                "  kvtape record --model llama-3.2-1b --prompts mine.jsonl --out mine.kvtape.h5\n",
+            .declare = declare_record,
+            .run = run};
+}
+
+}  // namespace kvtape::verbs
