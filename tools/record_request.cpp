@@ -188,7 +188,8 @@ std::vector<workload::Prompt> make_prompts(const RecordRequest& request,
                                            const model::Tokenizer& tokenizer) {
     std::vector<workload::Prompt> prompts;
     std::optional<workload::Lexicon> own;
-    if (fs::exists(request.model / "lexicon.json"))
+    std::error_code absent;
+    if (fs::exists(request.model / "lexicon.json", absent))
         own = workload::Lexicon::load(request.model / "lexicon.json");
     if (!request.tasks.empty()) {
         const workload::Lexicon lexicon =

@@ -34,7 +34,7 @@ with h5py.File(sys.argv[1]) as trace:
         tokens = len(sequence["tokens"])
         assert len(sequence["layers"]) == layers
         for layer in sequence["layers"].values():
-            assert layer["k"].shape == layer["v"].shape == (heads, tokens, size)
+            assert layer["keys"].shape == layer["values"].shape == (heads, tokens, size)
 PYTHON
 fi
 finish

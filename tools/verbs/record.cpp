@@ -1,4 +1,4 @@
-#include "core/error.hpp"
+#include "core/json.hpp"
 #include "model/transformer.hpp"
 #include "tools/progress.hpp"
 #include "tools/record_request.hpp"
@@ -10,6 +10,7 @@
 #include <chrono>
 #include <ctime>
 #include <iostream>
+#include <system_error>
 
 namespace kvtape::verbs {
 namespace {
@@ -25,7 +26,8 @@ std::string now_utc() {
 }
 
 std::string name_of_folder(const std::filesystem::path& folder) {
-    const std::filesystem::path whole = std::filesystem::weakly_canonical(folder);
+    std::error_code failure;
+    const std::filesystem::path whole = std::filesystem::weakly_canonical(folder, failure);
     return whole.has_filename() ? whole.filename().string()
                                 : whole.parent_path().filename().string();
 }
@@ -40,6 +42,13 @@ TraceInfo describe(const model::Transformer& model, const std::filesystem::path&
     info.rope = to_text(model.config().rope());
     info.sliding_window = model.config().sliding_window;
     return info;
+}
+
+/// Of the file as it is now; 0 when the system does not say.
+std::int64_t bytes_of_file(const std::filesystem::path& file) {
+    std::error_code failure;
+    const std::uintmax_t bytes = std::filesystem::file_size(file, failure);
+    return failure ? 0 : static_cast<std::int64_t>(bytes);
 }
 
 TaskTally& tally_of(std::vector<TaskTally>& tallies, const std::string& task) {
@@ -61,7 +70,7 @@ std::vector<TaskTally> record_all(model::Transformer& model,
     const std::string partial = request.out.string() + ".partial";
     Progress progress("recording sequence", std::ssize(prompts), quiet);
     std::int64_t done = 0;
-    auto size = static_cast<std::int64_t>(std::filesystem::file_size(partial));
+    std::int64_t size = bytes_of_file(partial);
     for (const workload::Prompt& prompt : prompts) {
         progress.update(done, prompt.task);
         const auto start = Clock::now();
@@ -71,7 +80,7 @@ std::vector<TaskTally> record_all(model::Transformer& model,
         for (std::int32_t layer = 0; layer < model.shape().layers; ++layer)
             writer.write_layer(layer, recording.layer(layer));
         writer.end_sequence();
-        const auto grown = static_cast<std::int64_t>(std::filesystem::file_size(partial));
+        const std::int64_t grown = bytes_of_file(partial);
         tally_of(tallies, prompt.task).add(recording.sequence(), seconds, grown - size);
         size = grown;
         progress.update(++done, prompt.task);
@@ -93,7 +102,7 @@ void print(const std::vector<TaskTally>& tallies,
     for (const TaskTally& tally : tallies)
         tasks.push_back(tally.json());
     const Json whole = {{"out", request.out.string()},
-                        {"bytes", std::filesystem::file_size(request.out)},
+                        {"bytes", bytes_of_file(request.out)},
                         {"fingerprint", fingerprint},
                         {"tasks", tasks}};
     std::cout << to_text(whole) << '\n';
