@@ -1,0 +1,211 @@
+#include "sim/evaluate.hpp"
+
+#include "core/parallel.hpp"
+#include "sim/metrics/damage.hpp"
+#include "sim/metrics/needle.hpp"
+#include "sim/probes.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace kvtape {
+namespace {
+
+/// Kept context tokens of one head under one result.
+using Kept = std::vector<char>;
+
+Kept kept_of(std::span<const std::int32_t> evicted_at) {
+    Kept kept(evicted_at.size());
+    std::transform(evicted_at.begin(), evicted_at.end(), kept.begin(), [](std::int32_t block) {
+        return static_cast<char>(block != 0);  // not evicted at the end of block 0, the context
+    });
+    return kept;
+}
+
+/// Results ordered so that their kept sets grow, or several such orders where sets are not nested.
+struct Ladder {
+    std::vector<std::size_t> results;
+    NestedSets sets;
+};
+
+bool contains(const Kept& larger, const Kept& smaller) {
+    for (std::size_t t = 0; t < smaller.size(); ++t)
+        if (smaller[t] != 0 && larger[t] == 0)
+            return false;
+    return true;
+}
+
+NestedSets nested(const std::vector<Kept>& kept, std::span<const std::size_t> results) {
+    NestedSets sets{.budgets = static_cast<std::int32_t>(results.size()),
+                    .survives_from = std::vector<std::int32_t>(
+                        kept[results[0]].size(), static_cast<std::int32_t>(results.size()))};
+    for (std::size_t step = results.size(); step-- > 0;)
+        for (std::size_t t = 0; t < sets.survives_from.size(); ++t)
+            if (kept[results[step]][t] != 0)
+                sets.survives_from[t] = static_cast<std::int32_t>(step);
+    return sets;
+}
+
+std::vector<Ladder> ladders(const std::vector<Kept>& kept) {
+    std::vector<std::size_t> order(kept.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    const auto size = [&](std::size_t i) {
+        return std::accumulate(kept[i].begin(), kept[i].end(), 0);
+    };
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+        return size(a) < size(b);
+    });
+    std::vector<std::vector<std::size_t>> grouped;
+    for (const std::size_t result : order) {
+        const auto fits = std::find_if(grouped.begin(), grouped.end(), [&](const auto& group) {
+            return contains(kept[result], kept[group.back()]);
+        });
+        if (fits == grouped.end())
+            grouped.push_back({result});
+        else
+            fits->push_back(result);
+    }
+    std::vector<Ladder> found;
+    for (std::vector<std::size_t>& group : grouped)
+        found.push_back({.results = group, .sets = nested(kept, group)});
+    return found;
+}
+
+/// Everything about one KV head that does not depend on the result.
+struct HeadFacts {
+    std::vector<Matrix> attention;  ///< per query head, over probes and answer rows
+    RowRange probes, answers;       ///< inside those rows
+    std::vector<Position> needle;
+    double needle_weight = 0.0;
+
+    std::vector<MatrixView> rows(RowRange range) const {
+        std::vector<MatrixView> views;
+        for (const Matrix& head : attention)
+            views.push_back(
+                view(head.data() + range.first * head.cols(), range.count, head.cols()));
+        return views;
+    }
+};
+
+class LayerEvaluation {
+  public:
+    LayerEvaluation(const Trace& trace,
+                    std::int32_t sequence,
+                    std::int32_t layer,
+                    const LayerData& data)
+        : info_(trace.info()),
+          sequence_(trace.sequence(sequence)),
+          layer_(layer),
+          data_(data) {}
+
+    HeadFacts facts(std::int32_t kv_head) const {
+        const RowRange probes = probe_rows(sequence_), answers = answer_rows(sequence_);
+        const std::int32_t first = std::min(probes.count > 0 ? probes.first : answers.first,
+                                            answers.count > 0 ? answers.first : probes.first);
+        const std::int32_t end =
+            std::max(probes.first + probes.count, answers.first + answers.count);
+        HeadFacts facts{.attention = {},
+                        .probes = {probes.first - first, probes.count},
+                        .answers = {answers.first - first, answers.count},
+                        .needle = needle_positions(sequence_)};
+        const std::int32_t group = info_.shape.group();
+        for (std::int32_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
+            facts.attention.push_back(
+                probe_attention(info_.shape,
+                                sequence_,
+                                info_.sliding_window[static_cast<std::size_t>(layer_)],
+                                data_,
+                                head,
+                                {first, end - first}));
+        facts.needle_weight = needle_weight(facts.rows(facts.answers), facts.needle);
+        return facts;
+    }
+
+    void evaluate(const HeadFacts& facts,
+                  std::int32_t kv_head,
+                  const std::vector<Kept>& kept,
+                  std::vector<std::vector<HeadResult>>& results) const {
+        for (const Ladder& ladder : ladders(kept)) {
+            const std::vector<std::int32_t> needles = needle_kept(facts.needle, ladder.sets);
+            const Eigen::Index dim = info_.shape.head_dim, tokens = sequence_.length();
+            const MatrixView values =
+                view(data_.values.data() + kv_head * tokens * dim, tokens, dim);
+            const std::vector<MatrixView> probes = facts.rows(facts.probes);
+            const Damage damage =
+                facts.probes.count > 0 ? measure_damage(probes, values, ladder.sets) : Damage{};
+            for (std::size_t step = 0; step < ladder.results.size(); ++step) {
+                const std::size_t result = ladder.results[step];
+                HeadResult& row = results[result][static_cast<std::size_t>(kv_head)];
+                row = accounted(kv_head, kept[result]);
+                row.needle_tokens = std::ssize(facts.needle);
+                row.needle_kept = needles[step];
+                row.needle_weight = facts.needle_weight;
+                if (facts.probes.count == 0)
+                    continue;
+                row.mass_kept = damage.mass_kept[step];
+                row.output_error_median = damage.output_error_median[step];
+                row.output_error_p95 = damage.output_error_p95[step];
+            }
+        }
+    }
+
+  private:
+    HeadResult accounted(std::int32_t kv_head, const Kept& kept) const {
+        HeadResult row;
+        row.layer = layer_;
+        row.kv_head = kv_head;
+        row.tokens = sequence_.context_len;
+        row.kept = std::accumulate(kept.begin(), kept.end(), std::int64_t{0});
+        row.kept_bytes = row.kept * info_.shape.entry_bytes();
+        return row;
+    }
+
+    const TraceInfo& info_;
+    const SequenceInfo& sequence_;
+    std::int32_t layer_;
+    const LayerData& data_;
+};
+
+}  // namespace
+
+std::optional<double> HeadResult::needle_recall() const {
+    if (needle_tokens == 0)
+        return std::nullopt;
+    return static_cast<double>(needle_kept) / static_cast<double>(needle_tokens);
+}
+
+std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& trace,
+                                                                 std::int32_t sequence,
+                                                                 std::int32_t layer,
+                                                                 std::span<const Chain> chains,
+                                                                 LayerData& data,
+                                                                 int threads) {
+    const Shape& shape = trace.info().shape;
+    const SequenceInfo& info = trace.sequence(sequence);
+    const auto heads = static_cast<std::size_t>(shape.kv_heads);
+    const auto tokens = static_cast<std::size_t>(info.length());
+    const auto context = static_cast<std::size_t>(info.context_len);
+    trace.load(sequence, layer, {.keys = true, .values = true, .queries = true}, data);
+    const LayerEvaluation evaluation(trace, sequence, layer, data);
+    std::vector<HeadFacts> facts(heads);
+    parallel_for(heads, threads, [&](std::size_t head) {
+        facts[head] = evaluation.facts(static_cast<std::int32_t>(head));
+    });
+
+    std::vector<std::vector<std::vector<HeadResult>>> results(chains.size());
+    for (std::size_t c = 0; c < chains.size(); ++c) {
+        results[c].assign(chains[c].results, std::vector<HeadResult>(heads));
+        std::vector<std::vector<std::int32_t>> fates(chains[c].results);
+        for (std::size_t i = 0; i < fates.size(); ++i)
+            fates[i] = chains[c].evicted_at(i, sequence, layer);
+        parallel_for(heads, threads, [&](std::size_t head) {
+            std::vector<Kept> kept;
+            for (const std::vector<std::int32_t>& fate : fates)
+                kept.push_back(kept_of(std::span(fate).subspan(head * tokens, context)));
+            evaluation.evaluate(facts[head], static_cast<std::int32_t>(head), kept, results[c]);
+        });
+    }
+    return results;
+}
+
+}  // namespace kvtape

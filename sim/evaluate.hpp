@@ -1,0 +1,49 @@
+#pragma once
+
+#include "trace/trace.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kvtape {
+
+/// One KV head of one sequence under one result: a row of recall.csv.
+struct HeadResult {
+    std::int32_t layer = 0;
+    std::int32_t kv_head = 0;
+    std::int64_t tokens = 0;  ///< context tokens
+    std::int64_t kept = 0;
+    std::int64_t kept_bytes = 0;
+    std::int64_t needle_tokens = 0;
+    std::int64_t needle_kept = 0;
+    double needle_weight = 0.0;  ///< m of metrics.md, section 1
+    /// Undefined where there is no needle, or no probe.
+    std::optional<double> mass_kept, output_error_median, output_error_p95;
+
+    std::optional<double> needle_recall() const;
+};
+
+/// What is evaluated at once: results that differ by their budget alone.
+struct Chain {
+    std::size_t results = 0;
+    /// Fate of one layer of one sequence under one result: `evicted_at` [kv_heads, T] of
+    /// the decision file.
+    std::function<std::vector<std::int32_t>(
+        std::size_t result, std::int32_t sequence, std::int32_t layer)>
+        evicted_at;
+};
+
+/// Evaluates every result of every chain over one layer of one sequence. Queries, keys and values
+/// are read once. Returned: [chain][result][kv_head].
+std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& trace,
+                                                                 std::int32_t sequence,
+                                                                 std::int32_t layer,
+                                                                 std::span<const Chain> chains,
+                                                                 LayerData& data,
+                                                                 int threads);
+
+}  // namespace kvtape

@@ -1,0 +1,64 @@
+#include "core/error.hpp"
+#include "sim/observe.hpp"
+#include "sim/replay.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace kvtape {
+namespace {
+
+/// What the policy misses in the sequence and how to get it, or "" when nothing.
+std::string missing_rows(const Needs& needs, QuerySource source, const SequenceInfo& sequence) {
+    const std::string context = std::to_string(sequence.context_len);
+    const RowRange rows = voting_rows(needs, source, sequence);
+    switch (source) {
+        case QuerySource::agnostic: {
+            const Position wanted = std::min(needs.window, sequence.context_len);
+            if (rows.count == wanted)
+                return "";
+            return "the queries of the last " + std::to_string(wanted) +
+                   " context tokens are needed, " + std::to_string(rows.count) +
+                   " of them are recorded; record with --queries last=" + std::to_string(wanted);
+        }
+        case QuerySource::question: {
+            const Position wanted = sequence.prompt_len - sequence.context_len;
+            if (wanted == 0)
+                return "it has no question (its context ends the prompt); use --query-source "
+                       "agnostic";
+            if (rows.count == wanted)
+                return "";
+            return "the queries of all " + std::to_string(wanted) +
+                   " question tokens are needed, " + std::to_string(rows.count) +
+                   " of them are recorded; record it again, question queries are always stored";
+        }
+        case QuerySource::oracle:
+            break;
+    }
+    if (rows.count > 0)
+        return "";
+    return "no queries behind the context (position " + context +
+           ") are recorded; record a workload with a question or with --max-new-tokens above 0";
+}
+
+}  // namespace
+
+void check_feasible(const ReplayRequest& request, std::span<const ReplayTask> tasks) {
+    const Shape& shape = request.trace->info().shape;
+    for (const ReplayTask& task : tasks) {
+        const Needs needs = task.policy->policy->needs();
+        const bool votes = needs.window > 0 || needs.column_sums || needs.future;
+        const QuerySource source = source_of(*task.policy, request.source);
+        for (const std::int32_t index : request.sequences) {
+            const SequenceInfo& sequence = request.trace->sequence(index);
+            const std::string missing = votes ? missing_rows(needs, source, sequence) : "";
+            if (!missing.empty())
+                throw usage_error("replaying " + task.policy->spec + " over sequence " +
+                                  sequence.name + ": " + missing);
+            for (const Budget& budget : task.budgets)
+                static_cast<void>(budget.tokens_of(sequence.context_len, shape));
+        }
+    }
+}
+
+}  // namespace kvtape

@@ -1,0 +1,63 @@
+#pragma once
+
+#include "core/budget.hpp"
+#include "policies/spec.hpp"
+#include "sim/schedule.hpp"
+#include "trace/trace.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+namespace kvtape {
+
+/// What to replay. Everything referred to must outlive the call.
+struct ReplayRequest {
+    const Trace* trace = nullptr;
+    Schedule schedule;
+    QuerySource source = QuerySource::agnostic;
+    std::vector<std::int32_t> sequences;  ///< indices, ascending
+    std::vector<std::int32_t> layers;     ///< ascending
+    std::uint64_t seed = 0;
+    int threads = 1;
+};
+
+/// A policy and the budgets it is asked for.
+struct ReplayTask {
+    const PolicyRun* policy = nullptr;
+    std::vector<Budget> budgets;
+};
+
+/// The source a policy really decides with: `oracle` for policies that read the future, whatever
+/// was asked for.
+QuerySource source_of(const PolicyRun& policy, QuerySource asked);
+
+/// The stream of a policy over a sequence: FNV-1a over the spec, a zero byte and the sequence's
+/// name.
+std::uint64_t random_stream(std::string_view spec, std::string_view sequence);
+
+/// Refuses, before any tensor is read, tasks that the trace cannot feed or budgets it cannot apply:
+/// a usage error that names policy, sequence, what is missing and the `record` option that stores
+/// it.
+void check_feasible(const ReplayRequest& request, std::span<const ReplayTask> tasks);
+
+/// Everything known about one decision at the moment it is taken.
+struct Decided {
+    std::size_t task = 0;
+    std::size_t budget = 0;  ///< index into the task's budgets
+    std::int32_t sequence = 0;
+    const Decision* decision = nullptr;
+    const Session* session = nullptr;
+    Limit limit;
+};
+
+/// Replays sequence after sequence, reading each layer once for all tasks and holding one layer at
+/// a time. A policy observes once and decides for every budget. Each decision is validated
+/// (ascending, within the context, within the budget rule of its policy) and handed to `decided`,
+/// tasks and budgets in order.
+void replay(const ReplayRequest& request,
+            std::span<const ReplayTask> tasks,
+            const std::function<void(const Decided&)>& decided);
+
+}  // namespace kvtape

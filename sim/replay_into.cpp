@@ -1,0 +1,156 @@
+#include "core/error.hpp"
+#include "sim/result_name.hpp"
+#include "sim/results.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <set>
+
+namespace kvtape {
+namespace {
+
+/// What the files of one task still lack.
+ReplayTask missing_part(const ResultDirectory& directory,
+                        const ReplayRequest& request,
+                        const ReplayTask& task) {
+    ReplayTask missing{.policy = task.policy, .budgets = {}};
+    for (const Budget& budget : task.budgets)
+        if (!directory.holds(result_file_name(task.policy->spec,
+                                              budget.text(),
+                                              request.schedule.text(),
+                                              name_of(source_of(*task.policy, request.source))),
+                             request))
+            missing.budgets.push_back(budget);
+    return missing;
+}
+
+Result planned(const ReplayRequest& request, const PolicyRun& policy, const Budget& budget) {
+    const std::string source(name_of(source_of(policy, request.source)));
+    return {.file = result_file_name(policy.spec, budget.text(), request.schedule.text(), source),
+            .policy = policy.spec,
+            .parameters = to_text(policy.policy->parameters()),
+            .budget = budget,
+            .schedule = request.schedule.text(),
+            .query_source = source,
+            .seed = request.seed,
+            .fingerprint = "",
+            .decisions = nullptr};
+}
+
+/// `evicted_at`, `merged_into` and scores of one layer of one sequence.
+LayerFate fate_of(const Decided& decided,
+                  const SequenceInfo& sequence,
+                  const Shape& shape,
+                  std::int32_t layer,
+                  StoreScores scores) {
+    const auto heads = static_cast<std::size_t>(shape.kv_heads);
+    const auto tokens = static_cast<std::size_t>(sequence.length());
+    LayerFate fate{.evicted_at = std::vector<std::int32_t>(heads * tokens, -1),
+                   .merged_into = std::vector<std::int32_t>(heads * tokens, -1),
+                   .scores = {}};
+    if (scores == StoreScores::yes)
+        fate.scores.assign(heads * tokens, std::numeric_limits<float>::quiet_NaN());
+    for (std::size_t head = 0; head < heads; ++head) {
+        const HeadId id{layer, static_cast<std::int32_t>(head)};
+        const auto row = fate.evicted_at.begin() + static_cast<std::ptrdiff_t>(head * tokens);
+        std::fill_n(row, sequence.context_len, 0);
+        for (const Position kept : (*decided.decision)[id])
+            row[kept] = -1;
+        if (scores == StoreScores::yes) {
+            const std::vector<float> behind = decided.session->scores(id, decided.limit);
+            std::copy(behind.begin(),
+                      behind.end(),
+                      fate.scores.begin() + static_cast<std::ptrdiff_t>(head * tokens));
+        }
+    }
+    return fate;
+}
+
+DecisionSequence accounts(const Decided& decided,
+                          const ReplayRequest& request,
+                          const SequenceInfo& sequence) {
+    const Shape& shape = request.trace->info().shape;
+    std::int64_t kept = 0;
+    for (const std::int32_t layer : request.layers)
+        for (std::int32_t head = 0; head < shape.kv_heads; ++head)
+            kept += std::ssize((*decided.decision)[{layer, head}]);
+    const std::int64_t all =
+        std::ssize(request.layers) * std::int64_t{shape.kv_heads} * sequence.context_len;
+    return {.name = sequence.name,
+            .kept_tokens = kept,
+            .kept_bytes = kept * shape.entry_bytes(),
+            .full_bytes = all * shape.entry_bytes(),
+            .blocks = request.schedule.blocks(sequence)};
+}
+
+/// Replays one policy at the budgets it lacks, one file for each.
+void replay_task(const ResultDirectory& directory,
+                 const ReplayRequest& request,
+                 const ReplayTask& task,
+                 StoreScores scores,
+                 const std::string& producer,
+                 const std::function<void()>& decided_one) {
+    const TraceInfo& info = request.trace->info();
+    std::vector<std::unique_ptr<DecisionWriter>> writers;
+    for (const Budget& budget : task.budgets) {
+        const Result result = planned(request, *task.policy, budget);
+        const DecisionInfo about{.producer = producer,
+                                 .trace_fingerprint = info.fingerprint,
+                                 .policy = std::string(task.policy->info->name),
+                                 .parameters = result.parameters,
+                                 .budget = budget.text(),
+                                 .schedule = result.schedule,
+                                 .query_source = result.query_source,
+                                 .loop = "replay",
+                                 .fingerprint = "",
+                                 .seed = request.seed};
+        writers.push_back(std::make_unique<DecisionWriter>(directory.path() / result.file, about));
+    }
+    replay(request, std::span(&task, 1), [&](const Decided& decided) {
+        const SequenceInfo& sequence = request.trace->sequence(decided.sequence);
+        DecisionWriter& writer = *writers[decided.budget];
+        writer.begin(accounts(decided, request, sequence), info.shape.kv_heads, sequence.length());
+        for (const std::int32_t layer : request.layers)
+            writer.write(layer, fate_of(decided, sequence, info.shape, layer, scores));
+        writer.end();
+        decided_one();
+    });
+    for (const auto& writer : writers)
+        writer->finish();
+}
+
+}  // namespace
+
+std::size_t replay_into(ResultDirectory& directory,
+                        const ReplayRequest& request,
+                        std::span<const ReplayTask> tasks,
+                        StoreScores scores,
+                        const std::string& producer,
+                        const Progress& progress) {
+    check_feasible(request, tasks);
+    std::vector<ReplayTask> missing;
+    std::vector<Result> known = directory.results();
+    std::int64_t steps = 0;
+    std::size_t files = 0;
+    for (const ReplayTask& task : tasks) {
+        missing.push_back(missing_part(directory, request, task));
+        files += missing.back().budgets.size();
+        steps += std::ssize(missing.back().budgets) * std::ssize(request.sequences);
+        for (const Budget& budget : missing.back().budgets)
+            known.push_back(planned(request, *task.policy, budget));
+    }
+    // The index comes first: should this run be cut off, the files that are finished keep their
+    // specs.
+    directory.write_index(known);
+    std::int64_t done = 0;
+    for (const ReplayTask& task : missing)
+        if (!task.budgets.empty())
+            replay_task(
+                directory, request, task, scores, producer, [&] { progress(++done, steps); });
+    directory.reload();
+    directory.write_index(directory.results());
+    return files;
+}
+
+}  // namespace kvtape

@@ -1,0 +1,160 @@
+#include "sim/results.hpp"
+
+#include "core/error.hpp"
+#include "sim/csv.hpp"
+#include "sim/result_name.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <tuple>
+
+namespace kvtape {
+namespace {
+
+constexpr std::string_view suffix = ".decisions.h5";
+constexpr std::string_view index_header =
+    "file,policy,parameters,budget,schedule,query_source,seed,fingerprint";
+
+std::string read_text(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();
+    if (!file)
+        throw errno_error("reading " + path.string());
+    return text.str();
+}
+
+/// The specs that index.csv gives the files, by file name.
+std::map<std::string, std::string> specs_by_file(const std::filesystem::path& index) {
+    std::map<std::string, std::string> specs;
+    if (!std::filesystem::exists(index))
+        return specs;
+    for (const std::vector<std::string>& record : parse_csv(read_text(index), index.string()))
+        if (record.size() >= 2 && record[0].ends_with(suffix))
+            specs[record[0]] = record[1];
+    return specs;
+}
+
+/// A spec that says the same as the attributes of a file that index.csv does not know.
+std::string spelled_out(const DecisionInfo& info) {
+    const Json parameters = parse_json(info.parameters, "the parameters of a decision file");
+    std::string spec = info.policy;
+    char separator = ':';
+    for (const auto& [name, value] : parameters.items()) {
+        spec += separator + name + '=' +
+                (value.is_string() ? value.get<std::string>() : to_text(value));
+        separator = ',';
+    }
+    return spec;
+}
+
+void expect_own_trace(const std::filesystem::path& file,
+                      const DecisionInfo& info,
+                      const TraceInfo& trace) {
+    if (info.trace_fingerprint != trace.fingerprint)
+        throw format_error("reading " + file.string() + ": it belongs to the trace " +
+                           info.trace_fingerprint + ", not to this one (" + trace.fingerprint +
+                           "); use another directory");
+}
+
+bool covers(const std::vector<std::int32_t>& have, const std::vector<std::int32_t>& want) {
+    return std::includes(have.begin(), have.end(), want.begin(), want.end());
+}
+
+}  // namespace
+
+ResultDirectory::ResultDirectory(std::filesystem::path path, const Trace& trace)
+    : path_(std::move(path)),
+      trace_(trace) {
+    std::error_code failure;
+    std::filesystem::create_directories(path_, failure);
+    if (failure)
+        throw io_error("creating the directory " + path_.string() + ": " + failure.message());
+    reload();
+}
+
+void ResultDirectory::reload() {
+    const auto specs = specs_by_file(path_ / "index.csv");
+    results_.clear();
+    for (const auto& entry : std::filesystem::directory_iterator(path_)) {
+        const std::string name = entry.path().filename().string();
+        if (!name.ends_with(suffix))
+            continue;
+        std::shared_ptr<const DecisionFile> decisions = open_decisions(entry.path());
+        const DecisionInfo& info = decisions->info();
+        expect_own_trace(entry.path(), info, trace_.info());
+        const auto spec = specs.find(name);
+        results_.push_back({.file = name,
+                            .policy = spec != specs.end() ? spec->second : spelled_out(info),
+                            .parameters = info.parameters,
+                            .budget = Budget::parse(info.budget),
+                            .schedule = info.schedule,
+                            .query_source = info.query_source,
+                            .seed = info.seed,
+                            .fingerprint = info.fingerprint,
+                            .decisions = decisions});
+    }
+    const auto key = [](const Result& result) {
+        return std::tie(
+            result.policy, result.query_source, result.schedule, result.budget, result.file);
+    };
+    std::sort(results_.begin(), results_.end(), [&](const Result& a, const Result& b) {
+        return key(a) < key(b);
+    });
+}
+
+bool ResultDirectory::holds(const std::string& file, const ReplayRequest& request) const {
+    const auto found = std::find_if(results_.begin(), results_.end(), [&](const Result& result) {
+        return result.file == file;
+    });
+    if (found == results_.end())
+        return false;
+    const std::string place = (path_ / file).string();
+    if (found->seed != request.seed)
+        throw usage_error("replaying into " + path_.string() + ": " + place +
+                          " was computed with seed " + std::to_string(found->seed) +
+                          "; use another --out for seed " + std::to_string(request.seed));
+    const DecisionFile& decisions = *found->decisions;
+    std::vector<std::int32_t> sequences;
+    for (std::int32_t i = 0; i < decisions.sequences(); ++i)
+        sequences.push_back(std::stoi(decisions.sequence(i).name));
+    if (!covers(sequences, request.sequences) || !covers(decisions.layers(), request.layers))
+        throw usage_error("replaying into " + path_.string() + ": " + place +
+                          " lacks some of the sequences or layers asked for; use another --out or "
+                          "remove it");
+    return true;
+}
+
+void ResultDirectory::write(const std::string& name, std::string_view content) const {
+    const std::filesystem::path final_path = path_ / name;
+    const std::filesystem::path partial = path_ / (name + ".partial");
+    std::ofstream file(partial, std::ios::binary | std::ios::trunc);
+    file << content;
+    file.close();
+    if (!file)
+        throw errno_error("writing " + partial.string());
+    std::error_code failure;
+    std::filesystem::rename(partial, final_path, failure);
+    if (failure)
+        throw io_error("renaming " + partial.string() + " to " + final_path.string() + ": " +
+                       failure.message());
+}
+
+void ResultDirectory::write_index(const std::vector<Result>& results) const {
+    Csv csv(index_header);
+    for (const Result& result : results)
+        csv.field(result.file)
+            .field(result.policy)
+            .field(result.parameters)
+            .field(result.budget.text())
+            .field(result.schedule)
+            .field(result.query_source)
+            .field(static_cast<std::int64_t>(result.seed))
+            .field(result.fingerprint)
+            .end_row();
+    write("index.csv", csv.text());
+}
+
+}  // namespace kvtape

@@ -1,0 +1,67 @@
+#pragma once
+
+#include "sim/replay.hpp"
+#include "trace/decisions.hpp"
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kvtape {
+
+/// One decision file of a result directory. `policy` is the spec as the user wrote it.
+struct Result {
+    std::string file;
+    std::string policy;
+    std::string parameters;  ///< JSON
+    Budget budget;
+    std::string schedule;
+    std::string query_source;
+    std::uint64_t seed = 0;
+    std::string fingerprint;
+    std::shared_ptr<const DecisionFile> decisions;  ///< shared by copies of the row in tables
+};
+
+/// A directory of decision files of one trace, with index.csv naming the spec each came from.
+class ResultDirectory {
+  public:
+    /// Opens or creates it. A file that is damaged, of another trace or missing from the disk is a
+    /// format error that names it; an unwritable directory is an io error.
+    ResultDirectory(std::filesystem::path path, const Trace& trace);
+
+    const std::filesystem::path& path() const { return path_; }
+    /// All results, by spec, then query source, schedule and budget.
+    const std::vector<Result>& results() const { return results_; }
+    /// Whether `file` is there. A result of the same name with another seed or that lacks one of
+    /// the sequences or layers asked for is a usage error: nothing is overwritten.
+    bool holds(const std::string& file, const ReplayRequest& request) const;
+    /// Reads index.csv and the files again.
+    void reload();
+    /// Writes `content` under `name`, atomically.
+    void write(const std::string& name, std::string_view content) const;
+    /// Adds to index.csv the results that `reload` will find.
+    void write_index(const std::vector<Result>& results) const;
+
+  private:
+    std::filesystem::path path_;
+    const Trace& trace_;
+    std::vector<Result> results_;
+};
+
+/// Called while work goes on: steps done, steps in all.
+using Progress = std::function<void(std::int64_t, std::int64_t)>;
+
+/// Replays what is missing in the directory and writes one decision file for each (policy, budget);
+/// returns how many were computed. Scores are stored when `scores` says so.
+enum class StoreScores { no, yes };
+std::size_t replay_into(ResultDirectory& directory,
+                        const ReplayRequest& request,
+                        std::span<const ReplayTask> tasks,
+                        StoreScores scores,
+                        const std::string& producer,
+                        const Progress& progress);
+
+}  // namespace kvtape

@@ -1,0 +1,280 @@
+#include "sim/tables.hpp"
+
+#include "core/error.hpp"
+#include "sim/autopsy.hpp"
+#include "sim/csv.hpp"
+#include "sim/metrics/needle.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace kvtape {
+namespace {
+
+constexpr std::string_view recall_header =
+    "policy,parameters,budget,schedule,query_source,sequence,task,layer,kv_head,tokens,kept,"
+    "kept_bytes,needle_tokens,needle_kept,needle_recall,needle_recall_weight,mass_kept,"
+    "output_error_median,output_error_p95";
+constexpr std::string_view summary_header =
+    "policy,parameters,budget,schedule,query_source,task,sequences,kept_ratio,kept_bytes_ratio,"
+    "needle_recall,needle_recall_low,needle_recall_high,needle_recall_weighted,"
+    "needle_recall_weighted_low,needle_recall_weighted_high,needle_intact_heads,mass_kept,"
+    "output_error_median,regret";
+constexpr std::string_view autopsy_header =
+    "policy,parameters,budget,schedule,query_source,sequence,task,layer,kv_head,position,"
+    "evicted_block,score,rank,cut_off";
+
+/// Index of a sequence inside a decision file, or none.
+std::optional<std::int32_t> place_of(const DecisionFile& file, const std::string& name) {
+    for (std::int32_t i = 0; i < file.sequences(); ++i)
+        if (file.sequence(i).name == name)
+            return i;
+    return std::nullopt;
+}
+
+Csv& begin_row(Csv& csv, const Result& result) {
+    return csv.field(result.policy)
+        .field(result.parameters)
+        .field(result.budget.text())
+        .field(result.schedule)
+        .field(result.query_source);
+}
+
+/// Results of one chain that hold a given layer of a given sequence.
+struct ActiveChain {
+    std::vector<std::size_t> results;  ///< indices into all results
+    std::vector<std::int32_t> places;  ///< of the sequence in each file
+};
+
+bool same_chain(const Result& a, const Result& b) {
+    return a.policy == b.policy && a.query_source == b.query_source && a.schedule == b.schedule;
+}
+
+std::vector<ActiveChain> active_chains(const std::vector<Result>& results,
+                                       const std::string& sequence,
+                                       std::int32_t layer) {
+    std::vector<ActiveChain> chains;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+        if (i == 0 || !same_chain(results[i - 1], results[i]))
+            chains.emplace_back();
+        const DecisionFile& file = *results[i].decisions;
+        const auto place = place_of(file, sequence);
+        const std::vector<std::int32_t>& layers = file.layers();
+        if (!place || !std::binary_search(layers.begin(), layers.end(), layer))
+            continue;
+        chains.back().results.push_back(i);
+        chains.back().places.push_back(*place);
+    }
+    std::erase_if(chains, [](const ActiveChain& chain) { return chain.results.empty(); });
+    return chains;
+}
+
+/// Heads of every (result, sequence), in the order of layers and heads.
+using Heads = std::vector<std::vector<std::vector<HeadResult>>>;
+
+Heads evaluate_all(const Trace& trace,
+                   const std::vector<Result>& results,
+                   int threads,
+                   const Progress& progress) {
+    const auto sequences = static_cast<std::size_t>(trace.sequences());
+    const std::int32_t layers = trace.info().shape.layers;
+    Heads heads(results.size(), std::vector<std::vector<HeadResult>>(sequences));
+    LayerData data;
+    std::int64_t done = 0;
+    const std::int64_t steps =
+        std::ssize(heads.empty() ? std::vector<std::vector<HeadResult>>() : heads[0]) * layers;
+    for (std::size_t s = 0; s < sequences; ++s) {
+        const auto sequence = static_cast<std::int32_t>(s);
+        const std::string& name = trace.sequence(sequence).name;
+        for (std::int32_t layer = 0; layer < layers; ++layer) {
+            const std::vector<ActiveChain> active = active_chains(results, name, layer);
+            progress(++done, steps);
+            if (active.empty())
+                continue;
+            std::vector<Chain> chains;
+            for (const ActiveChain& chain : active)
+                chains.push_back({.results = chain.results.size(),
+                                  .evicted_at = [&results, &chain](
+                                                    std::size_t i, std::int32_t, std::int32_t at) {
+                                      const Result& result = results[chain.results[i]];
+                                      return result.decisions->load(chain.places[i], at).evicted_at;
+                                  }});
+            const auto evaluated = evaluate_layer(trace, sequence, layer, chains, data, threads);
+            for (std::size_t c = 0; c < active.size(); ++c)
+                for (std::size_t i = 0; i < active[c].results.size(); ++i) {
+                    auto& rows = heads[active[c].results[i]][s];
+                    rows.insert(rows.end(), evaluated[c][i].begin(), evaluated[c][i].end());
+                }
+        }
+    }
+    return heads;
+}
+
+std::string recall_table(const Trace& trace,
+                         const std::vector<Result>& results,
+                         const Heads& heads) {
+    Csv csv(recall_header);
+    for (std::size_t r = 0; r < results.size(); ++r)
+        for (std::size_t s = 0; s < heads[r].size(); ++s) {
+            const SequenceInfo& sequence = trace.sequence(static_cast<std::int32_t>(s));
+            for (const HeadResult& head : heads[r][s]) {
+                begin_row(csv, results[r]).field(sequence.name).field(sequence.task);
+                csv.field(std::int64_t{head.layer})
+                    .field(std::int64_t{head.kv_head})
+                    .field(head.tokens)
+                    .field(head.kept)
+                    .field(head.kept_bytes)
+                    .field(head.needle_tokens)
+                    .field(head.needle_kept)
+                    .field(head.needle_recall());
+                csv.field(head.needle_tokens > 0 ? std::optional(head.needle_weight) : std::nullopt)
+                    .field(head.mass_kept)
+                    .field(head.output_error_median)
+                    .field(head.output_error_p95)
+                    .end_row();
+            }
+        }
+    return csv.text();
+}
+
+/// Summaries of one result: by task, and over all sequences.
+struct ResultSummary {
+    std::map<std::string, TaskSummary> tasks;
+    TaskSummary all;
+};
+
+ResultSummary summarise_result(const Trace& trace,
+                               const std::vector<std::vector<HeadResult>>& heads) {
+    std::map<std::string, std::vector<SequenceSummary>> by_task;
+    std::vector<SequenceSummary> all;
+    for (std::size_t s = 0; s < heads.size(); ++s) {
+        if (heads[s].empty())
+            continue;
+        const std::string& task = trace.sequence(static_cast<std::int32_t>(s)).task;
+        all.push_back(summarise(task, heads[s], trace.info().shape.entry_bytes()));
+        by_task[task].push_back(all.back());
+    }
+    ResultSummary summary{.tasks = {}, .all = summarise(all)};
+    for (const auto& [task, sequences] : by_task)
+        summary.tasks[task] = summarise(sequences);
+    return summary;
+}
+
+/// The oracle's weighted recall minus this one's, at the same budget, schedule and task.
+std::optional<double> regret(const std::vector<Result>& results,
+                             const std::vector<ResultSummary>& summaries,
+                             std::size_t result,
+                             const std::string& task) {
+    const auto& own = summaries[result].tasks.at(task).needle_recall_weighted;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+        const bool comparable = results[i].policy == "oracle" &&
+                                results[i].schedule == results[result].schedule &&
+                                results[i].budget.text() == results[result].budget.text();
+        const auto found = summaries[i].tasks.find(task);
+        if (!comparable || found == summaries[i].tasks.end())
+            continue;
+        const auto& best = found->second.needle_recall_weighted;
+        if (own && best)
+            return best->mean - own->mean;
+    }
+    return std::nullopt;
+}
+
+void add_interval(Csv& csv, const std::optional<Interval>& interval) {
+    const auto part = [&](double Interval::*member) {
+        return interval ? std::optional(*interval.*member) : std::nullopt;
+    };
+    csv.field(part(&Interval::mean)).field(part(&Interval::low)).field(part(&Interval::high));
+}
+
+std::string summary_table(const std::vector<Result>& results,
+                          const std::vector<ResultSummary>& summaries) {
+    Csv csv(summary_header);
+    for (std::size_t r = 0; r < results.size(); ++r)
+        for (const auto& [task, summary] : summaries[r].tasks) {
+            begin_row(csv, results[r]).field(task).field(summary.sequences);
+            csv.field(summary.kept_ratio).field(summary.kept_bytes_ratio);
+            add_interval(csv, summary.needle_recall);
+            add_interval(csv, summary.needle_recall_weighted);
+            csv.field(summary.needle_intact_heads)
+                .field(summary.mass_kept)
+                .field(summary.output_error_median)
+                .field(regret(results, summaries, r, task))
+                .end_row();
+        }
+    return csv.text();
+}
+
+void add_lost_tokens(Csv& csv,
+                     const Result& result,
+                     const SequenceInfo& sequence,
+                     std::int32_t layer,
+                     const LayerFate& fate,
+                     std::size_t kv_heads) {
+    const auto tokens = static_cast<std::size_t>(sequence.length());
+    const auto context = static_cast<std::size_t>(sequence.context_len);
+    const std::vector<Position> needle = needle_positions(sequence);
+    for (std::size_t head = 0; head < kv_heads; ++head)
+        for (const LostToken& lost :
+             autopsy(needle,
+                     std::span(fate.evicted_at).subspan(head * tokens, context),
+                     std::span(fate.scores).subspan(head * tokens, context))) {
+            begin_row(csv, result).field(sequence.name).field(sequence.task);
+            csv.field(std::int64_t{layer})
+                .field(static_cast<std::int64_t>(head))
+                .field(std::int64_t{lost.position})
+                .field(std::int64_t{lost.block})
+                .field(lost.score);
+            if (lost.rank)
+                csv.field(*lost.rank);
+            else
+                csv.field(std::optional<double>());
+            csv.field(lost.cut_off).end_row();
+        }
+}
+
+std::string autopsy_table(const Trace& trace, const std::vector<Result>& results) {
+    Csv csv(autopsy_header);
+    bool scored = false;
+    const auto kv_heads = static_cast<std::size_t>(trace.info().shape.kv_heads);
+    for (const Result& result : results)
+        for (std::int32_t s = 0; s < trace.sequences(); ++s) {
+            const SequenceInfo& sequence = trace.sequence(s);
+            const auto place = place_of(*result.decisions, sequence.name);
+            if (!place)
+                continue;
+            for (const std::int32_t layer : result.decisions->layers()) {
+                const LayerFate fate = result.decisions->load(*place, layer);
+                if (fate.scores.empty())
+                    break;
+                scored = true;
+                add_lost_tokens(csv, result, sequence, layer, fate, kv_heads);
+            }
+        }
+    return scored ? csv.text() : "";
+}
+
+}  // namespace
+
+Tables make_tables(const Trace& trace,
+                   const std::vector<Result>& results,
+                   int threads,
+                   const Progress& progress) {
+    const Heads heads = evaluate_all(trace, results, threads, progress);
+    std::vector<ResultSummary> summaries;
+    for (const auto& of_result : heads)
+        summaries.push_back(summarise_result(trace, of_result));
+    Tables tables{.recall_csv = recall_table(trace, results, heads),
+                  .summary_csv = summary_table(results, summaries),
+                  .autopsy_csv = autopsy_table(trace, results),
+                  .cells = {}};
+    for (std::size_t r = 0; r < results.size(); ++r)
+        tables.cells.push_back({.policy = results[r].policy,
+                                .query_source = results[r].query_source,
+                                .schedule = results[r].schedule,
+                                .budget = results[r].budget.text(),
+                                .summary = summaries[r].all});
+    return tables;
+}
+
+}  // namespace kvtape
