@@ -110,10 +110,11 @@ void replay_task(const ResultDirectory& directory,
     replay(request, std::span(&task, 1), [&](const Decided& decided) {
         const SequenceInfo& sequence = request.trace->sequence(decided.sequence);
         DecisionWriter& writer = *writers[decided.budget];
-        writer.begin(accounts(decided, request, sequence), info.shape.kv_heads, sequence.length());
+        writer.begin_sequence(
+            accounts(decided, request, sequence), info.shape.kv_heads, sequence.length());
         for (const std::int32_t layer : request.layers)
-            writer.write(layer, fate_of(decided, sequence, info.shape, layer, scores));
-        writer.end();
+            writer.write_layer(layer, fate_of(decided, sequence, info.shape, layer, scores));
+        writer.end_sequence();
         decided_one();
     });
     for (const auto& writer : writers)
@@ -127,7 +128,7 @@ std::size_t replay_into(ResultDirectory& directory,
                         std::span<const ReplayTask> tasks,
                         StoreScores scores,
                         const std::string& producer,
-                        const Progress& progress) {
+                        const StepReport& report) {
     check_feasible(request, tasks);
     std::vector<ReplayTask> missing;
     std::vector<Result> known = directory.results();
@@ -146,8 +147,7 @@ std::size_t replay_into(ResultDirectory& directory,
     std::int64_t done = 0;
     for (const ReplayTask& task : missing)
         if (!task.budgets.empty())
-            replay_task(
-                directory, request, task, scores, producer, [&] { progress(++done, steps); });
+            replay_task(directory, request, task, scores, producer, [&] { report(++done, steps); });
     directory.reload();
     directory.write_index(directory.results());
     return files;

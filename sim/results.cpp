@@ -59,11 +59,19 @@ void expect_own_trace(const std::filesystem::path& file,
                            "); use another directory");
 }
 
+/// Whether `have` (ascending) holds all of `want`.
 bool covers(const std::vector<std::int32_t>& have, const std::vector<std::int32_t>& want) {
     return std::includes(have.begin(), have.end(), want.begin(), want.end());
 }
 
 }  // namespace
+
+std::optional<std::int32_t> place_of(const DecisionFile& decisions, const std::string& sequence) {
+    for (std::int32_t i = 0; i < decisions.sequences(); ++i)
+        if (decisions.sequence(i).name == sequence)
+            return i;
+    return std::nullopt;
+}
 
 ResultDirectory::ResultDirectory(std::filesystem::path path, const Trace& trace)
     : path_(std::move(path)),
@@ -111,19 +119,20 @@ bool ResultDirectory::holds(const std::string& file, const ReplayRequest& reques
     });
     if (found == results_.end())
         return false;
-    const std::string place = (path_ / file).string();
+    const std::string where = (path_ / file).string();
     if (found->seed != request.seed)
-        throw usage_error("replaying into " + path_.string() + ": " + place +
+        throw usage_error("replaying into " + path_.string() + ": " + where +
                           " was computed with seed " + std::to_string(found->seed) +
                           "; use another --out for seed " + std::to_string(request.seed));
     const DecisionFile& decisions = *found->decisions;
-    std::vector<std::int32_t> sequences;
-    for (std::int32_t i = 0; i < decisions.sequences(); ++i)
-        sequences.push_back(std::stoi(decisions.sequence(i).name));
-    if (!covers(sequences, request.sequences) || !covers(decisions.layers(), request.layers))
-        throw usage_error("replaying into " + path_.string() + ": " + place +
+    for (const std::int32_t wanted : request.sequences) {
+        const auto place = place_of(decisions, trace_.sequence(wanted).name);
+        if (place && covers(decisions.layers(*place), request.layers))
+            continue;
+        throw usage_error("replaying into " + path_.string() + ": " + where +
                           " lacks some of the sequences or layers asked for; use another --out or "
                           "remove it");
+    }
     return true;
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,6 +25,9 @@ struct Result {
     std::string fingerprint;
     std::shared_ptr<const DecisionFile> decisions;  ///< shared by copies of the row in tables
 };
+
+/// Index of a sequence of the trace inside a decision file, or none.
+std::optional<std::int32_t> place_of(const DecisionFile& decisions, const std::string& sequence);
 
 /// A directory of decision files of one trace, with index.csv naming the spec each came from.
 class ResultDirectory {
@@ -52,7 +56,7 @@ class ResultDirectory {
 };
 
 /// Called while work goes on: steps done, steps in all.
-using Progress = std::function<void(std::int64_t, std::int64_t)>;
+using StepReport = std::function<void(std::int64_t, std::int64_t)>;
 
 /// Replays what is missing in the directory and writes one decision file for each (policy, budget);
 /// returns how many were computed. Scores are stored when `scores` says so.
@@ -62,6 +66,6 @@ std::size_t replay_into(ResultDirectory& directory,
                         std::span<const ReplayTask> tasks,
                         StoreScores scores,
                         const std::string& producer,
-                        const Progress& progress);
+                        const StepReport& report);
 
 }  // namespace kvtape

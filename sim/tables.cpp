@@ -24,14 +24,6 @@ constexpr std::string_view autopsy_header =
     "policy,parameters,budget,schedule,query_source,sequence,task,layer,kv_head,position,"
     "evicted_block,score,rank,cut_off";
 
-/// Index of a sequence inside a decision file, or none.
-std::optional<std::int32_t> place_of(const DecisionFile& file, const std::string& name) {
-    for (std::int32_t i = 0; i < file.sequences(); ++i)
-        if (file.sequence(i).name == name)
-            return i;
-    return std::nullopt;
-}
-
 Csv& begin_row(Csv& csv, const Result& result) {
     return csv.field(result.policy)
         .field(result.parameters)
@@ -59,8 +51,10 @@ std::vector<ActiveChain> active_chains(const std::vector<Result>& results,
             chains.emplace_back();
         const DecisionFile& file = *results[i].decisions;
         const auto place = place_of(file, sequence);
-        const std::vector<std::int32_t>& layers = file.layers();
-        if (!place || !std::binary_search(layers.begin(), layers.end(), layer))
+        if (!place)
+            continue;
+        const std::vector<std::int32_t>& layers = file.layers(*place);
+        if (!std::binary_search(layers.begin(), layers.end(), layer))
             continue;
         chains.back().results.push_back(i);
         chains.back().places.push_back(*place);
@@ -75,7 +69,7 @@ using Heads = std::vector<std::vector<std::vector<HeadResult>>>;
 Heads evaluate_all(const Trace& trace,
                    const std::vector<Result>& results,
                    int threads,
-                   const Progress& progress) {
+                   const StepReport& report) {
     const auto sequences = static_cast<std::size_t>(trace.sequences());
     const std::int32_t layers = trace.info().shape.layers;
     Heads heads(results.size(), std::vector<std::vector<HeadResult>>(sequences));
@@ -88,7 +82,7 @@ Heads evaluate_all(const Trace& trace,
         const std::string& name = trace.sequence(sequence).name;
         for (std::int32_t layer = 0; layer < layers; ++layer) {
             const std::vector<ActiveChain> active = active_chains(results, name, layer);
-            progress(++done, steps);
+            report(++done, steps);
             if (active.empty())
                 continue;
             std::vector<Chain> chains;
@@ -243,7 +237,7 @@ std::string autopsy_table(const Trace& trace, const std::vector<Result>& results
             const auto place = place_of(*result.decisions, sequence.name);
             if (!place)
                 continue;
-            for (const std::int32_t layer : result.decisions->layers()) {
+            for (const std::int32_t layer : result.decisions->layers(*place)) {
                 const LayerFate fate = result.decisions->load(*place, layer);
                 if (fate.scores.empty())
                     break;
@@ -259,8 +253,8 @@ std::string autopsy_table(const Trace& trace, const std::vector<Result>& results
 Tables make_tables(const Trace& trace,
                    const std::vector<Result>& results,
                    int threads,
-                   const Progress& progress) {
-    const Heads heads = evaluate_all(trace, results, threads, progress);
+                   const StepReport& report) {
+    const Heads heads = evaluate_all(trace, results, threads, report);
     std::vector<ResultSummary> summaries;
     for (const auto& of_result : heads)
         summaries.push_back(summarise_result(trace, of_result));

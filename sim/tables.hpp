@@ -31,6 +31,6 @@ struct Tables {
 Tables make_tables(const Trace& trace,
                    const std::vector<Result>& results,
                    int threads,
-                   const Progress& progress);
+                   const StepReport& report);
 
 }  // namespace kvtape

@@ -1,0 +1,148 @@
+#include "tools/replay_options.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <numeric>
+#include <set>
+
+namespace kvtape {
+namespace {
+
+std::vector<std::string> split(const std::string& list) {
+    std::vector<std::string> items;
+    for (std::size_t begin = 0; begin <= list.size();) {
+        const std::size_t comma = std::min(list.find(',', begin), list.size());
+        items.push_back(list.substr(begin, comma - begin));
+        begin = comma + 1;
+    }
+    return items;
+}
+
+/// Whole numbers below `count`, ascending, without repetition.
+std::vector<std::int32_t> read_indices(const std::string& option,
+                                       const std::string& list,
+                                       std::int32_t count) {
+    std::set<std::int32_t> indices;
+    for (const std::string& item : split(list)) {
+        std::int32_t index = -1;
+        const char* end = item.data() + item.size();
+        const auto read = std::from_chars(item.data(), end, index);
+        if (read.ec != std::errc() || read.ptr != end || index < 0 || index >= count)
+            throw usage_error("reading " + option + ": '" + item + "' is not one of 0.." +
+                              std::to_string(count - 1));
+        indices.insert(index);
+    }
+    return {indices.begin(), indices.end()};
+}
+
+std::vector<std::int32_t> all_of(std::int32_t count) {
+    std::vector<std::int32_t> indices(static_cast<std::size_t>(count));
+    std::iota(indices.begin(), indices.end(), 0);
+    return indices;
+}
+
+/// The sequences that `--sequences` and `--tasks` leave.
+std::vector<std::int32_t> chosen_sequences(const Invocation& invocation, const Trace& trace) {
+    std::vector<std::int32_t> chosen =
+        invocation.values.count("sequences") != 0
+            ? read_indices("--sequences",
+                           invocation.values["sequences"].as<std::string>(),
+                           trace.sequences())
+            : all_of(trace.sequences());
+    if (invocation.values.count("tasks") == 0)
+        return chosen;
+    std::set<std::string> known;
+    for (std::int32_t i = 0; i < trace.sequences(); ++i)
+        known.insert(trace.sequence(i).task);
+    std::set<std::string> wanted;
+    for (const std::string& task : split(invocation.values["tasks"].as<std::string>())) {
+        if (!known.contains(task)) {
+            std::string list;
+            for (const std::string& name : known)
+                list += (list.empty() ? "" : ", ") + name;
+            throw usage_error("reading --tasks: the trace has no task '" + task + "'; it has " +
+                              list);
+        }
+        wanted.insert(task);
+    }
+    std::erase_if(chosen, [&](std::int32_t i) { return !wanted.contains(trace.sequence(i).task); });
+    if (chosen.empty())
+        throw usage_error("reading --tasks and --sequences: together they leave no sequence");
+    return chosen;
+}
+
+QuerySource read_source(const std::string& name) {
+    for (const QuerySource source :
+         {QuerySource::agnostic, QuerySource::question, QuerySource::oracle})
+        if (name_of(source) == name)
+            return source;
+    throw usage_error("reading --query-source: '" + name +
+                      "' is not one of agnostic, question, oracle");
+}
+
+bool feasible(const ReplayRequest& request, const PolicyRun& policy) {
+    try {
+        const ReplayTask task{.policy = &policy, .budgets = {}};
+        check_feasible(request, std::span(&task, 1));
+        return true;
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+std::vector<PolicyRun> read_policies(const Invocation& invocation, const ReplayRequest& request) {
+    const auto& values = invocation.values;
+    std::vector<PolicyRun> policies;
+    if (values.count("policies") != 0) {
+        const std::string which = values["policies"].as<std::string>();
+        if (which != "all")
+            throw usage_error("reading --policies: '" + which +
+                              "' is not 'all'; name single policies with --policy");
+        for (const PolicyInfo& info : policies::all())
+            if (PolicyRun policy = make_policy(info.name); feasible(request, policy))
+                policies.push_back(std::move(policy));
+    }
+    if (values.count("policy") != 0)
+        for (const std::string& spec : values["policy"].as<std::vector<std::string>>())
+            policies.push_back(make_policy(spec));
+    if (policies.empty())
+        throw usage_error(
+            "replaying: no policy given; use --policy SPEC (repeatable) or "
+            "--policies all");
+    std::set<std::string_view> seen;
+    std::erase_if(policies,
+                  [&](const PolicyRun& policy) { return !seen.insert(policy.spec).second; });
+    return policies;
+}
+
+}  // namespace
+
+std::vector<ReplayTask> ReplayOptions::tasks() const {
+    std::vector<ReplayTask> tasks;
+    for (const PolicyRun& policy : policies)
+        tasks.push_back({.policy = &policy, .budgets = budgets});
+    return tasks;
+}
+
+ReplayOptions read_replay_options(const Invocation& invocation, const Trace& trace) {
+    const auto& values = invocation.values;
+    ReplayOptions options;
+    options.request.trace = &trace;
+    options.request.schedule = Schedule::parse(values["schedule"].as<std::string>());
+    options.request.source = read_source(values["query-source"].as<std::string>());
+    options.request.sequences = chosen_sequences(invocation, trace);
+    options.request.layers =
+        values.count("layers") != 0
+            ? read_indices(
+                  "--layers", values["layers"].as<std::string>(), trace.info().shape.layers)
+            : all_of(trace.info().shape.layers);
+    options.request.seed = invocation.common.seed;
+    options.request.threads = invocation.common.threads;
+    options.policies = read_policies(invocation, options.request);
+    options.budgets = parse_budgets(values["budget"].as<std::string>());
+    return options;
+}
+
+}  // namespace kvtape

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "policies/spec.hpp"
+#include "sim/replay.hpp"
+#include "tools/verb.hpp"
+
+#include <string>
+#include <vector>
+
+namespace kvtape {
+
+/// What the command line of `replay` asks for, checked against the trace.
+struct ReplayOptions {
+    std::vector<PolicyRun> policies;
+    std::vector<Budget> budgets;
+    ReplayRequest request;
+
+    std::vector<ReplayTask> tasks() const;
+};
+
+/// Reads the options. `trace` must outlive the result. Unknown policies, budgets, schedules,
+/// sources, tasks, sequences and layers are usage errors.
+ReplayOptions read_replay_options(const Invocation& invocation, const Trace& trace);
+
+}  // namespace kvtape
