@@ -1,0 +1,279 @@
+#include "sim/replay.hpp"
+
+#include "core/error.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/golden.hpp"
+#include "tests/support/synthetic_trace.hpp"
+#include "trace/reader.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <string>
+#include <tuple>
+
+using namespace kvtape;
+
+namespace {
+
+std::vector<std::int32_t> first_numbers(std::int32_t count) {
+    std::vector<std::int32_t> numbers(static_cast<std::size_t>(count));
+    std::iota(numbers.begin(), numbers.end(), 0);
+    return numbers;
+}
+
+ReplayRequest request_for(const Trace& trace) {
+    ReplayRequest request;
+    request.trace = &trace;
+    request.sequences = first_numbers(trace.sequences());
+    request.layers = first_numbers(trace.info().shape.layers);
+    return request;
+}
+
+std::vector<PolicyRun> make_policies(const std::vector<std::string>& specs) {
+    std::vector<PolicyRun> policies;
+    for (const std::string& spec : specs)
+        policies.push_back(make_policy(spec));
+    return policies;
+}
+
+/// Every decision by spec, budget and sequence.
+using Decisions = std::map<std::tuple<std::string, std::string, std::int32_t>, Decision>;
+
+Decisions decide(const ReplayRequest& request,
+                 const std::vector<PolicyRun>& policies,
+                 const std::string& budgets) {
+    std::vector<ReplayTask> tasks;
+    for (const PolicyRun& policy : policies)
+        tasks.push_back({.policy = &policy, .budgets = parse_budgets(budgets)});
+    Decisions decisions;
+    replay(request, tasks, [&](const Decided& decided) {
+        const ReplayTask& task = tasks[decided.task];
+        decisions[{task.policy->spec, task.budgets[decided.budget].text(), decided.sequence}] =
+            *decided.decision;
+    });
+    return decisions;
+}
+
+/// Keeps the first tokens, `excess` more than it may, and counts what it is asked.
+class CountingPolicy final : public Policy {
+  public:
+    struct Calls {
+        int observed = 0;
+        int decided = 0;
+    };
+
+    CountingPolicy(Calls& calls, Position excess) : calls_(calls), excess_(excess) {}
+
+    Needs needs() const override { return {.keys = true}; }
+    Json parameters() const override { return Json::object(); }
+    std::unique_ptr<Session> start(const SessionContext& context) const override {
+        return std::make_unique<Counting>(calls_, excess_, context.shape);
+    }
+
+  private:
+    class Counting final : public Session {
+      public:
+        Counting(Calls& calls, Position excess, const Shape& shape)
+            : calls_(calls),
+              excess_(excess),
+              shape_(shape) {}
+
+        void observe(const LayerView&) override { ++calls_.observed; }
+        Decision decide(const Block&, const Limit& limit) const override {
+            ++calls_.decided;
+            Decision decision(shape_.layers, shape_.kv_heads);
+            for (std::int32_t layer = 0; layer < shape_.layers; ++layer)
+                for (std::int32_t head = 0; head < shape_.kv_heads; ++head)
+                    decision[{layer, head}] = first_numbers(limit.tokens + excess_);
+            return decision;
+        }
+
+      private:
+        Calls& calls_;
+        Position excess_;
+        Shape shape_;
+    };
+
+    Calls& calls_;
+    Position excess_;
+};
+
+const PolicyInfo counting_info = {.name = "counting"};
+
+PolicyRun counting_policy(CountingPolicy::Calls& calls, Position excess = 0) {
+    return {.info = &counting_info,
+            .policy = std::make_unique<CountingPolicy>(calls, excess),
+            .spec = "counting"};
+}
+
+/// The one-line error of `action`, which must have the given kind.
+template <typename Action>
+std::string refusal(ErrorKind kind, const Action& action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        CHECK(error.kind() == kind);
+        return error.what();
+    }
+    FAIL("nothing was refused");
+    return "";
+}
+
+bool mentions(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("a policy observes each layer once, however many budgets it is cut at", "[sim][replay]") {
+    const SyntheticTrace trace({});
+    CountingPolicy::Calls calls;
+    const PolicyRun policy = counting_policy(calls);
+    std::string budgets = "1t";
+    for (int tokens = 2; tokens <= 32; ++tokens)
+        budgets += ',' + std::to_string(tokens) + 't';
+    const ReplayTask task{.policy = &policy, .budgets = parse_budgets(budgets)};
+    replay(request_for(trace), std::span(&task, 1), [](const Decided&) {});
+    CHECK(calls.observed == 2 * 2);
+    CHECK(calls.decided == 2 * 32);
+    CHECK(trace.loads() == 2 * 2);
+}
+
+TEST_CASE("decisions do not depend on threads", "[sim][replay]") {
+    const SyntheticTrace trace({});
+    const auto policies = make_policies({"random", "snapkv:window=32", "h2o", "lagkv:lag=16"});
+    ReplayRequest request = request_for(trace);
+    const Decisions alone = decide(request, policies, "10%,50%");
+    REQUIRE(alone.size() == 4 * 2 * 2);
+    for (const int threads : {2, 7}) {
+        request.threads = threads;
+        CHECK(decide(request, policies, "10%,50%") == alone);
+    }
+}
+
+TEST_CASE("decisions do not depend on which policies and budgets are replayed with them",
+          "[sim][replay]") {
+    const SyntheticTrace trace({});
+    const ReplayRequest request = request_for(trace);
+    const Decisions together =
+        decide(request, make_policies({"random", "tova", "knorm"}), "10%,30%,50%");
+    CHECK(decide(request, make_policies({"knorm", "random", "tova"}), "50%,10%,30%") == together);
+    for (const auto& [key, decision] : decide(request, make_policies({"random"}), "30%"))
+        CHECK(together.at(key) == decision);
+}
+
+TEST_CASE("another seed moves what is drawn at random, and nothing else", "[sim][replay]") {
+    const SyntheticTrace trace({});
+    ReplayRequest request = request_for(trace);
+    const Decisions before = decide(request, make_policies({"random", "knorm"}), "30%");
+    request.seed = 1;
+    const Decisions after = decide(request, make_policies({"random", "knorm"}), "30%");
+    for (const auto& [key, decision] : before)
+        CHECK((after.at(key) == decision) == (std::get<0>(key) == "knorm"));
+}
+
+TEST_CASE("random keeps every token with the same probability", "[sim][replay]") {
+    SyntheticSize size;
+    size.sequences = 20;
+    const SyntheticTrace trace(size);
+    std::vector<int> kept(static_cast<std::size_t>(size.context));
+    int draws = 0;
+    for (const auto& [key, decision] : decide(request_for(trace), make_policies({"random"}), "30t"))
+        for (std::int32_t layer = 0; layer < decision.layers(); ++layer)
+            for (std::int32_t head = 0; head < decision.kv_heads(); ++head, ++draws)
+                for (const Position position : decision[{layer, head}])
+                    ++kept[static_cast<std::size_t>(position)];
+    REQUIRE(draws == 80);
+    // 80 draws with probability 1/3: five standard deviations for each of 90 tokens.
+    const double expected = draws / 3.0, deviation = std::sqrt(draws * 2.0 / 9.0);
+    for (const int count : kept)
+        CHECK(std::abs(count - expected) < 5.0 * deviation);
+}
+
+TEST_CASE("replay keeps what published programs keep on the golden traces",
+          "[sim][replay][golden]") {
+    const std::string folder = KVTAPE_SOURCE_DIR "/tests/golden/";
+    for (const std::string name : {"small-float32", "two-sequences-float32", "grouped-bfloat16"}) {
+        const auto trace = open_trace(folder + name + ".kvtape.h5");
+        int compared = 0;
+        for (const auto& golden : testing::golden_cases(folder + name + ".json")) {
+            const auto known = policies::all();
+            const std::string policy_name = parse_spec(golden.policy).name;
+            const bool ours = std::any_of(known.begin(), known.end(), [&](const PolicyInfo& info) {
+                return info.name == policy_name;
+            });
+            if (!ours || golden.schedule != "prefill")
+                continue;
+            ReplayRequest request = request_for(*trace);
+            request.seed = golden.seed;
+            for (const QuerySource source :
+                 {QuerySource::agnostic, QuerySource::question, QuerySource::oracle})
+                if (name_of(source) == golden.query_source)
+                    request.source = source;
+            std::erase_if(request.sequences, [&](std::int32_t i) {
+                return !golden.sequences.contains(trace->sequence(i).name);
+            });
+            for (const auto& [key, decision] :
+                 decide(request, make_policies({golden.policy}), golden.budget)) {
+                const auto& expected = golden.sequences.at(trace->sequence(std::get<2>(key)).name);
+                for (std::int32_t layer = 0; layer < decision.layers(); ++layer)
+                    for (std::int32_t head = 0; head < decision.kv_heads(); ++head) {
+                        INFO(name << ": " << golden.policy << " at " << golden.budget);
+                        CHECK(testing::disagreement(expected[static_cast<std::size_t>(layer)]
+                                                            [static_cast<std::size_t>(head)],
+                                                    decision[{layer, head}]) == "");
+                        ++compared;
+                    }
+            }
+        }
+        CHECK(compared > 0);
+    }
+}
+
+TEST_CASE("a window longer than what was recorded is refused before any tensor is read",
+          "[sim][replay]") {
+    SyntheticSize size;
+    size.window = 16;
+    const SyntheticTrace trace(size);
+    const auto policies = make_policies({"snapkv:window=32"});
+    const std::string message =
+        refusal(ErrorKind::usage, [&] { decide(request_for(trace), policies, "30%"); });
+    CHECK(mentions(message, "snapkv:window=32"));
+    CHECK(mentions(message, "0000"));
+    CHECK(mentions(message, "--queries last=32"));
+    CHECK(trace.loads() == 0);
+}
+
+TEST_CASE("the question cannot vote where there is none, nor the future where nothing follows",
+          "[sim][replay]") {
+    SyntheticSize size;
+    size.question = 0;
+    size.generated = 0;
+    const SyntheticTrace trace(size);
+    ReplayRequest request = request_for(trace);
+    request.source = QuerySource::question;
+    refusal(ErrorKind::usage, [&] { decide(request, make_policies({"snapkv"}), "30%"); });
+    request.source = QuerySource::agnostic;
+    refusal(ErrorKind::usage, [&] { decide(request, make_policies({"oracle"}), "30%"); });
+    CHECK(trace.loads() == 0);
+}
+
+TEST_CASE("a policy that keeps more than its budget is a bug that is named", "[sim][replay]") {
+    const SyntheticTrace trace({});
+    CountingPolicy::Calls calls;
+    const PolicyRun policy = counting_policy(calls, 1);
+    const ReplayTask task{.policy = &policy, .budgets = parse_budgets("10t")};
+    const std::string message = refusal(ErrorKind::internal, [&] {
+        replay(request_for(trace), std::span(&task, 1), [](const Decided&) {});
+    });
+    CHECK(mentions(message, "counting"));
+    CHECK(mentions(message, "11 tokens"));
+}
+
+TEST_CASE("schedules that are not replayed yet are refused by name", "[sim][schedule]") {
+    CHECK(Schedule::parse("prefill").text() == "prefill");
+    for (const std::string text : {"prompt", "block:64", "prefill+decode", "", "block:"})
+        CHECK(mentions(refusal(ErrorKind::usage, [&] { Schedule::parse(text); }), "prefill"));
+}
