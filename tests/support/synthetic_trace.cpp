@@ -4,7 +4,6 @@
 #include "tests/support/reference.hpp"
 
 #include <cmath>
-#include <cstdio>
 
 namespace kvtape {
 namespace {
@@ -18,13 +17,10 @@ std::vector<float> random_numbers(std::size_t count, const Philox& random) {
 
 SequenceInfo make_sequence(const SyntheticSize& size, std::int32_t index) {
     SequenceInfo info;
-    char name[8];
-    std::snprintf(name, sizeof name, "%04d", static_cast<int>(index));
-    info.name = name;
+    info.name = std::to_string(10000 + index).substr(1);
     info.context_len = size.context;
     info.prompt_len = size.context + size.question;
     info.task = index % 2 == 0 ? "even" : "odd";
-    info.answer = "7";
     const Position tokens = info.prompt_len + size.generated;
     info.tokens.assign(static_cast<std::size_t>(tokens), 3);
     info.text.assign(static_cast<std::size_t>(tokens), 'x');
