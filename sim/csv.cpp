@@ -34,6 +34,12 @@ Csv& Csv::field(std::int64_t number) {
     return *this;
 }
 
+Csv& Csv::field(std::uint64_t number) {
+    separate();
+    text_ += std::to_string(number);
+    return *this;
+}
+
 Csv& Csv::field(double number) {
     separate();
     char buffer[64];

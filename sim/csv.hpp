@@ -17,6 +17,7 @@ class Csv {
 
     Csv& field(std::string_view text);
     Csv& field(std::int64_t number);
+    Csv& field(std::uint64_t number);
     Csv& field(double number);
     Csv& field(std::optional<double> number);
     void end_row();

@@ -10,21 +10,6 @@
 namespace kvtape {
 namespace {
 
-/// What the files of one task still lack.
-ReplayTask missing_part(const ResultDirectory& directory,
-                        const ReplayRequest& request,
-                        const ReplayTask& task) {
-    ReplayTask missing{.policy = task.policy, .budgets = {}};
-    for (const Budget& budget : task.budgets)
-        if (!directory.holds(result_file_name(task.policy->spec,
-                                              budget.text(),
-                                              request.schedule.text(),
-                                              name_of(source_of(*task.policy, request.source))),
-                             request))
-            missing.budgets.push_back(budget);
-    return missing;
-}
-
 Result planned(const ReplayRequest& request, const PolicyRun& policy, const Budget& budget) {
     const std::string source(name_of(source_of(policy, request.source)));
     return {.file = result_file_name(policy.spec, budget.text(), request.schedule.text(), source),
@@ -36,6 +21,17 @@ Result planned(const ReplayRequest& request, const PolicyRun& policy, const Budg
             .seed = request.seed,
             .fingerprint = "",
             .decisions = nullptr};
+}
+
+/// What the files of one task still lack.
+ReplayTask missing_part(const ResultDirectory& directory,
+                        const ReplayRequest& request,
+                        const ReplayTask& task) {
+    ReplayTask missing{.policy = task.policy, .budgets = {}};
+    for (const Budget& budget : task.budgets)
+        if (!directory.holds(planned(request, *task.policy, budget), request))
+            missing.budgets.push_back(budget);
+    return missing;
 }
 
 /// `evicted_at`, `merged_into` and scores of one layer of one sequence.

@@ -113,13 +113,18 @@ void ResultDirectory::reload() {
     });
 }
 
-bool ResultDirectory::holds(const std::string& file, const ReplayRequest& request) const {
+bool ResultDirectory::holds(const Result& planned, const ReplayRequest& request) const {
     const auto found = std::find_if(results_.begin(), results_.end(), [&](const Result& result) {
-        return result.file == file;
+        return result.file == planned.file;
     });
     if (found == results_.end())
         return false;
-    const std::string where = (path_ / file).string();
+    const std::string where = (path_ / planned.file).string();
+    if (found->parameters != planned.parameters || found->budget.text() != planned.budget.text())
+        throw usage_error("replaying into " + path_.string() + ": " + where + " holds " +
+                          found->parameters + " at " + found->budget.text() + ", not " +
+                          planned.parameters + " at " + planned.budget.text() +
+                          "; use another --out");
     if (found->seed != request.seed)
         throw usage_error("replaying into " + path_.string() + ": " + where +
                           " was computed with seed " + std::to_string(found->seed) +
@@ -160,7 +165,7 @@ void ResultDirectory::write_index(const std::vector<Result>& results) const {
             .field(result.budget.text())
             .field(result.schedule)
             .field(result.query_source)
-            .field(static_cast<std::int64_t>(result.seed))
+            .field(result.seed)
             .field(result.fingerprint)
             .end_row();
     write("index.csv", csv.text());

@@ -39,9 +39,10 @@ class ResultDirectory {
     const std::filesystem::path& path() const { return path_; }
     /// All results, by spec, then query source, schedule and budget.
     const std::vector<Result>& results() const { return results_; }
-    /// Whether `file` is there. A result of the same name with another seed or that lacks one of
-    /// the sequences or layers asked for is a usage error: nothing is overwritten.
-    bool holds(const std::string& file, const ReplayRequest& request) const;
+    /// Whether the file of `planned` is there. One of the same name with other parameters, another
+    /// budget or seed, or that lacks one of the sequences or layers asked for is a usage error:
+    /// nothing is overwritten.
+    bool holds(const Result& planned, const ReplayRequest& request) const;
     /// Reads index.csv and the files again.
     void reload();
     /// Writes `content` under `name`, atomically.

@@ -111,7 +111,7 @@ std::vector<PolicyRun> read_policies(const Invocation& invocation, const ReplayR
         throw usage_error(
             "replaying: no policy given; use --policy SPEC (repeatable) or "
             "--policies all");
-    std::set<std::string_view> seen;
+    std::set<std::string> seen;
     std::erase_if(policies,
                   [&](const PolicyRun& policy) { return !seen.insert(policy.spec).second; });
     return policies;
