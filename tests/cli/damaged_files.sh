@@ -57,23 +57,23 @@ PYTHON
     find . -name '*.partial' | grep -q . && complain "bit flip $place/25: an unfinished file was left behind"
 done
 
-if python3 -c 'import h5py' 2>/dev/null; then
+if [[ -n $h5py ]]; then
     damage() { # NAME CODE: applies the Python statements on standard input to a copy of the recording
         cp "$small" "$1.kvtape.h5"
         { printf 'import h5py, numpy\nwith h5py.File("%s.kvtape.h5", "r+") as trace:\n' "$1" && sed 's/^/    /'; } >damage.py
-        python3 damage.py || complain "the damage $1 could not be done"
+        "$h5py" damage.py || complain "the damage $1 could not be done"
         expect_refusal 3 "$1\\.kvtape\\.h5" replay "$1.kvtape.h5" --policy knorm --policy snapkv --budget 0.5 --out replayed
         expect_absent replayed
     }
     damage higher-version <<<'trace.attrs["kvtape_trace"] = numpy.bytes_("2.0")'
     damage no-version <<<'del trace.attrs["kvtape_trace"]'
     damage unfinished <<<'trace.attrs["complete"] = numpy.uint8(0)'
-    damage no-keys <<<'del trace["sequences/0000/layers/000/k"]'
+    damage no-keys <<<'del trace["sequences/0000/layers/000/keys"]'
     damage wrong-shape <<'PYTHON'
 layer = trace["sequences/0000/layers/000"]
-values = layer["k"][:, :-1]
-del layer["k"]
-layer["k"] = values
+values = layer["keys"][:, :-1]
+del layer["keys"]
+layer["keys"] = values
 PYTHON
     damage negative-heads <<<'trace.attrs["kv_heads"] = numpy.int32(-4)'
     damage odd-heads <<<'trace.attrs["kv_heads"] = numpy.int32(3)'

@@ -22,8 +22,8 @@ if command -v h5ls >/dev/null; then
     h5ls -r "$small" >listing || complain 'h5ls cannot list the recording'
     grep -q '^/sequences/0003' listing || complain 'h5ls does not see the fourth sequence'
 fi
-if python3 -c 'import h5py' 2>/dev/null; then
-    python3 - "$small" <<'PYTHON' || complain 'h5py reads something else'
+if [[ -n $h5py ]]; then
+    "$h5py" - "$small" <<'PYTHON' || complain 'h5py reads something else'
 import sys
 
 import h5py
