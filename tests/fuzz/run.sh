@@ -14,6 +14,7 @@ fi
 program=$programs/${name}_fuzz corpus=$programs/corpus/$name log=$programs/$name.log
 mkdir -p "$corpus" "$programs/findings"
 status=0
+export LSAN_OPTIONS=suppressions=$here/leaks.supp:print_suppressions=0
 "$program" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 \
     -artifact_prefix="$programs/findings/$name-" -print_final_stats=1 \
     "$corpus" "$here/seeds/$name" >"$log" 2>&1 || status=$?
