@@ -1,0 +1,134 @@
+#include "core/error.hpp"
+#include "tools/bench/files.hpp"
+#include "tools/bench/peaks.hpp"
+#include "tools/bench/prompt.hpp"
+#include "tools/bench/scorers.hpp"
+#include "tools/needle_model.hpp"
+#include "tools/verb.hpp"
+
+#include <algorithm>
+#include <iostream>
+
+namespace kvtape::verbs {
+namespace {
+
+namespace options = boost::program_options;
+using bench::Setting;
+
+const std::vector<std::string> known = {"peaks", "scorers", "prompt", "trace"};
+
+/// The layer of the published figures: 8 KV heads of 128 channels, 32 query heads, float32.
+bench::LayerSize layer_size(Position tokens) {
+    return {.shape = {.layers = 1,
+                      .query_heads = 32,
+                      .kv_heads = 8,
+                      .head_dim = 128,
+                      .hidden_size = 4096,
+                      .softmax_scale = 0.08838834764831845,
+                      .element_type = ElementType::float32},
+            .tokens = tokens};
+}
+
+void print(const std::vector<Json>& rows) {
+    for (const Json& row : rows)
+        std::cout << row.dump() << std::endl;
+}
+
+std::vector<Json> peak_rows(const Setting& setting, const bench::Peaks& peaks) {
+    Json read = row("read memory", setting, peaks.read);
+    read["bytes_per_second"] = peaks.read_bytes_per_second;
+    Json multiply = row("fused multiply-adds", setting, peaks.multiply);
+    multiply["flops_per_second"] = peaks.flops_per_second;
+    return {read, multiply};
+}
+
+std::vector<std::string> chosen(const Invocation& invocation) {
+    if (invocation.values.count("name") == 0)
+        return {"peaks", "scorers", "prompt"};
+    const auto names = invocation.values["name"].as<std::vector<std::string>>();
+    for (const std::string& name : names)
+        if (std::find(known.begin(), known.end(), name) == known.end())
+            throw usage_error("there is no benchmark '" + name +
+                              "'; there are peaks, scorers, prompt and trace");
+    return names;
+}
+
+void declare(options::options_description& own,
+             options::positional_options_description& positional) {
+    own.add_options()  //
+        ("name",
+         options::value<std::vector<std::string>>()->value_name("NAME"),
+         "peaks, scorers, prompt, trace; all but trace when none is named")  //
+        ("tokens",
+         options::value<Position>()->default_value(32768)->value_name("T"),
+         "context of the scorers")  //
+        ("prompt-tokens",
+         options::value<Position>()->default_value(4096)->value_name("T"),
+         "prompt to process")  //
+        ("repetitions",
+         options::value<int>()->default_value(5)->value_name("N"),
+         "runs that count, after one that does not")  //
+        ("policy",
+         options::value<std::vector<std::string>>()->composing()->value_name("SPEC"),
+         "scorers to measure (repeatable); default: all that score")  //
+        ("model",
+         options::value<std::string>()->value_name("DIR"),
+         "checkpoint of the prompt benchmark; default: the needle model")  //
+        ("trace",
+         options::value<std::string>()->value_name("TRACE"),
+         "file of the trace benchmark");
+    positional.add("name", -1);
+}
+
+int run(const Invocation& invocation) {
+    const auto& values = invocation.values;
+    const Setting setting{.threads = invocation.common.threads,
+                          .repetitions = values["repetitions"].as<int>()};
+    const Position tokens = values["tokens"].as<Position>();
+    const Position prompt_tokens = values["prompt-tokens"].as<Position>();
+    if (setting.repetitions < 1 || tokens < 1 || prompt_tokens < 1)
+        throw usage_error(
+            "benchmarking: --repetitions, --tokens and --prompt-tokens must be at "
+            "least 1");
+    std::vector<std::string> specs = {
+        "knorm", "lagkv", "lagkv:compat=kvpress", "snapkv", "tova", "h2o"};
+    if (values.count("policy") != 0)
+        specs = values["policy"].as<std::vector<std::string>>();
+    const std::vector<std::string> names = chosen(invocation);
+    const auto asked = [&](std::string_view name) {
+        return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    if (asked("trace") && values.count("trace") == 0)
+        throw usage_error("benchmarking trace: name a file with --trace TRACE");
+    if (asked("peaks") || asked("scorers")) {
+        const bench::Peaks peaks = bench::measure_peaks(setting);
+        print(peak_rows(setting, peaks));
+        if (asked("scorers"))
+            print(bench::bench_scorers(setting, layer_size(tokens), specs, peaks));
+    }
+    if (asked("prompt"))
+        print(bench::bench_prompt(setting,
+                                  values.count("model") != 0
+                                      ? std::filesystem::path(values["model"].as<std::string>())
+                                      : needle_model_directory(),
+                                  prompt_tokens));
+    if (asked("trace"))
+        print(bench::bench_trace(setting, values["trace"].as<std::string>()));
+    return exit_done;
+}
+
+}  // namespace
+
+Verb bench() {
+    return {.name = "bench",
+            .synopsis = "bench [NAME...]",
+            .summary = "measures scoring, prompt processing and reading on this machine",
+            .examples =
+                "  kvtape bench\n"
+                "  kvtape bench scorers --policy lagkv:lag=64 --tokens 8192\n"
+                "  kvtape bench trace --trace run.kvtape.h5\n",
+            .declare = declare,
+            .run = run};
+}
+
+}  // namespace kvtape::verbs
