@@ -47,7 +47,7 @@ Json parse_json(std::string_view text, std::string_view what) {
 
 std::string to_text(const Json& value) {
     try {
-        return value.dump();
+        return value.dump(-1, ' ', false, Json::error_handler_t::replace);
     } catch (const Json::exception& failure) {
         throw internal_error(std::string("writing JSON: ") + failure.what());
     }

@@ -74,11 +74,22 @@ void add_array(const InputArray& array, Hash& hash) {
 }  // namespace
 
 std::string fingerprint_of(const std::shared_ptr<const InputFile>& file) {
+    return fingerprint_of(file, [](const std::string&, const Error& error) { throw error; });
+}
+
+std::string fingerprint_of(const std::shared_ptr<const InputFile>& file, const Damaged& damaged) {
     Hash hash;
     for (const FoundGroup& found : walk(file)) {
         add_attributes(found.group, hash);
-        for (const std::string& name : found.arrays)
-            add_array(found.group.array(name), hash);
+        for (const std::string& name : found.arrays) {
+            try {
+                add_array(found.group.array(name), hash);
+            } catch (const Error& error) {
+                if (error.kind() != ErrorKind::format)
+                    throw;
+                damaged(found.group.child_path(name), error);
+            }
+        }
     }
     return hash.digits();
 }

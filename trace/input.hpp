@@ -54,6 +54,8 @@ class InputGroup {
     /// `/sequences/0000`; the root is `/`.
     const std::string& path() const { return path_; }
     const InputFile& file() const { return *file_; }
+    /// The path of what `name` is or would be here.
+    std::string child_path(const std::string& name) const;
     /// A format error about this group: `<file>: <path> <problem>`.
     [[noreturn]] void fail(const std::string& problem) const;
 
@@ -84,7 +86,6 @@ class InputGroup {
         : file_(std::move(file)),
           path_(std::move(path)),
           id_(std::move(id)) {}
-    std::string child_path(const std::string& name) const;
     void expect_hard_link(const std::string& name) const;
     h5::Attribute open_attribute(const std::string& name) const;
     template <typename Value>
