@@ -34,20 +34,23 @@ void print_overview(std::ostream& out) {
            ": record a model's KV cache once, replay every compression policy over it\n\n"
            "usage: kvtape VERB [options]\n\n";
     for (const Verb& verb : verbs::all())
-        out << "  " << verb.name << std::string(10 - std::min<std::size_t>(9, verb.name.size()), ' ')
-            << verb.summary << '\n';
+        out << "  " << verb.name
+            << std::string(10 - std::min<std::size_t>(9, verb.name.size()), ' ') << verb.summary
+            << '\n';
     out << "\nkvtape VERB --help explains a verb and shows examples.\n";
 }
 
 options::options_description common_options(CommonOptions& common) {
     options::options_description described("common options");
-    described.add_options()                                                                      //
-        ("threads", options::value(&common.threads)->default_value(omp_get_num_procs())->value_name("N"),
-         "threads to use; results do not depend on it")                                          //
-        ("seed", options::value(&common.seed)->default_value(0)->value_name("N"),
-         "seed of everything random")                                                            //
-        ("quiet", options::bool_switch(&common.quiet), "no progress, no messages")               //
-        ("json", options::bool_switch(&common.json), "machine-readable standard output")         //
+    described.add_options()  //
+        ("threads",
+         options::value(&common.threads)->default_value(omp_get_num_procs())->value_name("N"),
+         "threads to use; results do not depend on it")  //
+        ("seed",
+         options::value(&common.seed)->default_value(0)->value_name("N"),
+         "seed of everything random")                                                     //
+        ("quiet", options::bool_switch(&common.quiet), "no progress, no messages")        //
+        ("json", options::bool_switch(&common.json), "machine-readable standard output")  //
         ("help", "this text");
     return described;
 }
@@ -103,7 +106,7 @@ int dispatch(const std::vector<std::string>& words) {
     }
     const std::string close = nearest(words[0], names);
     throw usage_error("there is no verb '" + words[0] + "'" +
-                      (close.empty() ? "" : "; did you mean '" + close + "'?") +
+                      (close.empty() ? ";" : "; did you mean '" + close + "'?") +
                       " kvtape --help lists them");
 }
 

@@ -7,7 +7,7 @@ record=(record --workload passkey:digits=5 --sequences 1 --length 128)
 replay=(replay "$small" --policy knorm --budget 0.5)
 
 printf 'precious' >kept.kvtape.h5
-expect_refusal 4 'kept\.kvtape\.h5.*--overwrite' "${record[@]}" --out kept.kvtape.h5
+expect_refusal 2 'kept\.kvtape\.h5.*--overwrite' "${record[@]}" --out kept.kvtape.h5
 [[ $(cat kept.kvtape.h5) == precious ]] || complain 'record overwrote a file'
 expect_success "${record[@]}" --out kept.kvtape.h5 --overwrite
 expect_success check kept.kvtape.h5

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 namespace kvtape::workload {
@@ -94,8 +95,9 @@ class Line {
     std::size_t byte_of(std::size_t index, const std::string& context) const {
         std::size_t byte = 0;
         for (std::size_t i = 0; i < index; ++i) {
-            const auto point = model::code_point_at(context, byte);
-            if (byte >= context.size() || !point)
+            const auto point =
+                byte < context.size() ? model::code_point_at(context, byte) : std::nullopt;
+            if (!point)
                 refuse("has a needle that ends after character " + std::to_string(i) +
                        ", where its context ends");
             byte += point->bytes;
