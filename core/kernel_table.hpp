@@ -46,6 +46,7 @@ struct KernelTable {
                                std::ptrdiff_t depth,
                                const float* offset,
                                const float* factor,
+                               const float* next,
                                float* out);
 };
 

@@ -179,7 +179,8 @@ void column_range(MatrixView rows, std::span<float> smallest, std::span<float> l
 void squared_deviations(MatrixView rows,
                         std::span<const float> offset,
                         std::span<const float> factor,
-                        std::span<float> out) {
+                        std::span<float> out,
+                        const float* next) {
     expect_shapes(rows.rows() == std::ssize(out) && rows.cols() == std::ssize(offset) &&
                       rows.cols() == std::ssize(factor),
                   "computing squared deviations");
@@ -189,6 +190,7 @@ void squared_deviations(MatrixView rows,
                                  rows.cols(),
                                  offset.data(),
                                  factor.data(),
+                                 next,
                                  out.data());
 }
 

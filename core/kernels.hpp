@@ -67,11 +67,13 @@ float dot(std::span<const float> a, std::span<const float> b);
 /// Smallest and largest element of every column. Needs at least one row.
 void column_range(MatrixView rows, std::span<float> smallest, std::span<float> largest);
 /// For every row, rescaled per column to (x - offset) * factor: the sum over columns of the squared
-/// deviations from the row's own mean. Sums have the shape of `dot`.
+/// deviations from the row's own mean. Sums have the shape of `dot`. `next`, if not null, points to
+/// rows of the same shape that will be read next; they are brought into the cache meanwhile.
 void squared_deviations(MatrixView rows,
                         std::span<const float> offset,
                         std::span<const float> factor,
-                        std::span<float> out);
+                        std::span<float> out,
+                        const float* next = nullptr);
 
 /// Which instruction set the kernels run on.
 enum class Isa { avx2, avx512 };

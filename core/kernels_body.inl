@@ -302,10 +302,16 @@ void squared_deviations(const float* rows,
                         std::ptrdiff_t depth,
                         const float* offset,
                         const float* factor,
+                        const float* next,
                         float* out) {
     std::ptrdiff_t i = 0;
-    for (; i + 4 <= count; i += 4)
+    for (; i + 4 <= count; i += 4) {
+        if (next != nullptr)
+            for (std::ptrdiff_t row = i; row < i + 4; ++row)
+                for (std::ptrdiff_t k = 0; k < depth; k += lane_count)
+                    __builtin_prefetch(next + row * stride + k);
         deviations_of_rows<4>(rows + i * stride, stride, depth, offset, factor, out + i);
+    }
     for (; i < count; ++i)
         deviations_of_rows<1>(rows + i * stride, stride, depth, offset, factor, out + i);
 }

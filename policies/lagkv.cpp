@@ -65,7 +65,7 @@ class LagSession final : public Session {
             if (method_.skips(layer.layer))
                 head.layout = {.base = held, .lag = method_.lag};
             head.scores = lag_scores(view, head.layout, static_cast<float>(method_.v_ratio));
-            head.order = ranked_partitions(head);
+            head.order.clear();
         });
     }
 
@@ -105,8 +105,9 @@ class LagSession final : public Session {
         Position base = 0;  ///< leading entries that are settled
         LagLayout layout;
         std::vector<Position> positions;
-        std::vector<float> scores;    ///< of the judged partitions
-        std::vector<Position> order;  ///< per partition: its entries, best first
+        std::vector<float> scores;  ///< of the judged partitions
+        /// Per partition: its entries, best first. Made by the first decision that needs it.
+        mutable std::vector<Position> order;
     };
 
     std::size_t index(HeadId id) const {
@@ -138,6 +139,8 @@ class LagSession final : public Session {
         const LagLayout& layout = head.layout;
         if (layout.partitions == 0)
             return head.positions;
+        if (head.order.size() != head.scores.size())
+            head.order = ranked_partitions(head);
         const Position kept = kept_per_partition(layout, limit);
         std::vector<char> marks(head.positions.size(), 1);
         const auto judged = marks.begin() + layout.base;

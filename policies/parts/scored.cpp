@@ -36,8 +36,14 @@ void ScoredSession::observe(const LayerView& layer) {
         Head& head = at(view.id);
         head.positions.assign(view.positions.begin(), view.positions.end());
         head.scores = std::move(scores[i]);
-        head.ranking = rank(head.scores);
+        head.ranking.clear();
     });
+}
+
+const std::vector<Position>& ScoredSession::ranking(const Head& head) {
+    if (head.ranking.size() != head.scores.size())
+        head.ranking = rank(head.scores);
+    return head.ranking;
 }
 
 std::vector<Position> ScoredSession::cut(const Head& head, const Limit& limit) const {
@@ -48,7 +54,7 @@ std::vector<Position> ScoredSession::cut(const Head& head, const Limit& limit) c
     std::fill_n(kept.begin(), rule.first, char{1});
     std::fill_n(kept.end() - rule.last, rule.last, char{1});
     Position missing = tokens - rule.first - rule.last;
-    for (const Position entry : head.ranking) {
+    for (const Position entry : ranking(head)) {
         if (missing <= 0)
             break;
         char& mark = kept[static_cast<std::size_t>(entry)];

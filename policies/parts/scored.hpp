@@ -43,8 +43,10 @@ class ScoredSession : public Session {
     struct Head {
         std::vector<Position> positions;
         Scores scores;
-        std::vector<Position> ranking;  ///< of the scores, best first
+        /// Of the scores, best first: made by the first decision that needs it.
+        mutable std::vector<Position> ranking;
     };
+    static const std::vector<Position>& ranking(const Head& head);
     Head& at(HeadId id) { return heads_[index(id)]; }
     const Head& at(HeadId id) const { return heads_[index(id)]; }
     std::size_t index(HeadId id) const;
