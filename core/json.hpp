@@ -13,7 +13,8 @@ using Json = nlohmann::json;
 /// than 64 levels are format errors that name `what` (a file or an object in it).
 Json parse_json(std::string_view text, std::string_view what);
 
-/// Compact JSON with sorted keys and no spaces. Bytes that are not UTF-8 become U+FFFD.
+/// Compact JSON with sorted keys and no spaces. Bytes that are not UTF-8 become U+FFFD,
+/// NaN and infinities null.
 std::string to_text(const Json& value);
 
 }  // namespace kvtape
