@@ -111,12 +111,12 @@ inline LayerData sample_layer(const Shape& shape, const SequenceInfo& sequence, 
     const std::size_t tokens = sequence.tokens.size();
     const std::size_t queries = sequence.query_positions.size();
     LayerData data;
-    data.keys = numbers(kv_heads * tokens * width, salt);
-    data.values = numbers(kv_heads * tokens * width, salt + 1);
-    data.queries = numbers(heads * queries * width, salt + 2);
-    data.outputs = numbers(heads * queries * width, salt + 3);
-    data.logsumexp = numbers(heads * queries, salt + 4);
-    data.column_sums = numbers(heads * tokens, salt + 5);
+    data.keys = numbers(kv_heads * tokens * width, 6 * salt);
+    data.values = numbers(kv_heads * tokens * width, 6 * salt + 1);
+    data.queries = numbers(heads * queries * width, 6 * salt + 2);
+    data.outputs = numbers(heads * queries * width, 6 * salt + 3);
+    data.logsumexp = numbers(heads * queries, 6 * salt + 4);
+    data.column_sums = numbers(heads * tokens, 6 * salt + 5);
     return data;
 }
 

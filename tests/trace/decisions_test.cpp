@@ -1,0 +1,137 @@
+#include "trace/decisions.hpp"
+
+#include "core/error.hpp"
+#include "core/json.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/trace/samples.hpp"
+#include "trace/check.hpp"
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+using namespace kvtape;
+using namespace kvtape::tests;
+
+namespace {
+
+DecisionInfo sample_decisions() {
+    return {.producer = "kvtape test",
+            .trace_fingerprint = "0123456789abcdef0123456789abcdef",
+            .policy = "sample",
+            .parameters = R"({"window":4})",
+            .budget = "25%",
+            .schedule = "prefill",
+            .query_source = "agnostic",
+            .loop = "replay",
+            .fingerprint = {},
+            .seed = 18446744073709551615u};
+}
+
+DecisionSequence sample_blocks(const std::string& name) {
+    return {.name = name,
+            .kept_tokens = 12,
+            .kept_bytes = 768,
+            .full_bytes = 1536,
+            .blocks = {{0, 6, false}, {6, 8, false}, {8, 9, true}}};
+}
+
+LayerFate sample_fate() {
+    LayerFate fate;
+    const float nothing = std::numeric_limits<float>::quiet_NaN();
+    for (int i = 0; i < 18; ++i) {
+        fate.evicted_at.push_back(i % 4 - 1);
+        fate.merged_into.push_back(i % 9 == 3 ? 7 : -1);
+        fate.scores.push_back(i % 9 == 8 ? nothing : static_cast<float>(i) / 3.0f);
+    }
+    return fate;
+}
+
+std::string write_decisions(const std::filesystem::path& path, const LayerFate& fate) {
+    DecisionWriter writer(path, sample_decisions());
+    for (const char* name : {"0001", "0004"}) {
+        writer.begin_sequence(sample_blocks(name), 2, 9);
+        writer.write_layer(0, fate);
+        writer.write_layer(3, fate);
+        writer.end_sequence();
+    }
+    return writer.finish();
+}
+
+void load_all(const std::filesystem::path& path) {
+    const auto file = open_decisions(path);
+    for (std::int32_t index = 0; index < file->sequences(); ++index)
+        for (const std::int32_t layer : file->layers(index))
+            file->load(index, layer);
+}
+
+}  // namespace
+
+TEST_CASE("a decision file comes back as it was written", "[trace][decisions]") {
+    const Folder folder;
+    const LayerFate fate = sample_fate();
+    const std::string fingerprint = write_decisions(folder / "a.decisions.h5", fate);
+    const auto file = open_decisions(folder / "a.decisions.h5");
+    CHECK(file->info().fingerprint == fingerprint);
+    CHECK(file->info().seed == sample_decisions().seed);
+    CHECK(file->info().parameters == sample_decisions().parameters);
+    REQUIRE(file->sequences() == 2);
+    CHECK(file->sequence(1).name == "0004");
+    CHECK(file->sequence(1).blocks == sample_blocks("").blocks);
+    CHECK(file->sequence(0).kept_bytes == 768);
+    CHECK(file->layers(0) == std::vector<std::int32_t>{0, 3});
+    CHECK(file->tokens(0) == 9);
+    CHECK(file->kv_heads(0) == 2);
+    const LayerFate read = file->load(1, 3);
+    CHECK(read.evicted_at == fate.evicted_at);
+    CHECK(read.merged_into == fate.merged_into);
+    REQUIRE(read.scores.size() == fate.scores.size());
+    for (std::size_t i = 0; i < read.scores.size(); ++i)
+        CHECK(std::bit_cast<std::uint32_t>(read.scores[i]) ==
+              std::bit_cast<std::uint32_t>(fate.scores[i]));
+    CHECK(check_file(folder / "a.decisions.h5").clean());
+}
+
+TEST_CASE("the same decisions give the same bytes", "[trace][decisions]") {
+    const Folder folder;
+    CHECK(write_decisions(folder / "a.decisions.h5", sample_fate()) ==
+          write_decisions(folder / "b.decisions.h5", sample_fate()));
+    CHECK(bytes_of_file(folder / "a.decisions.h5") == bytes_of_file(folder / "b.decisions.h5"));
+}
+
+TEST_CASE("fates outside of the blocks and the sequence are refused", "[trace][decisions]") {
+    const Folder folder;
+    LayerFate fate = sample_fate();
+    fate.evicted_at[5] = 3;
+    write_decisions(folder / "a.decisions.h5", fate);
+    CHECK_THROWS_WITH(load_all(folder / "a.decisions.h5"),
+                      Catch::Matchers::Contains("evicted_at has element 5 = 3, expected -1 to 2"));
+    fate = sample_fate();
+    fate.merged_into[0] = 9;
+    write_decisions(folder / "b.decisions.h5", fate);
+    CHECK_THROWS_WITH(check_file(folder / "b.decisions.h5"),
+                      Catch::Matchers::Contains("merged_into has element 0 = 9"));
+}
+
+TEST_CASE("golden decision files follow the trace they name", "[trace][golden]") {
+    const auto file =
+        open_decisions(golden("two-sequences-float32.lagkv-lag-32@0.25.decisions.h5"));
+    CHECK(file->info().policy == "lagkv");
+    CHECK(file->info().schedule == "prefill+decode");
+    const Json expected =
+        parse_json(bytes_of_file(golden("two-sequences-float32.json")), "expectations");
+    CHECK(file->info().trace_fingerprint == expected["fingerprint"].get<std::string>());
+    REQUIRE(file->sequences() == 2);
+    CHECK(file->sequence(0).blocks.size() == 202);
+    CHECK(file->sequence(0).blocks[2] == Block{412, 413, true});
+    CHECK(file->load(0, 1).scores.empty());
+    CHECK(open_decisions(golden("small-float32.ems@0.1.decisions.h5"))->load(0, 0).scores.size() ==
+          2 * 744);
+}
+
+TEST_CASE("a trace is not a decision file, nor the other way round", "[trace][decisions]") {
+    CHECK_THROWS_WITH(open_decisions(golden("small-float32.kvtape.h5")),
+                      Catch::Matchers::Contains("has no attribute kvtape_decisions"));
+    CHECK_THROWS_WITH(open_trace(golden("small-float32.ems@0.1.decisions.h5")),
+                      Catch::Matchers::Contains("has no attribute kvtape_trace"));
+}
