@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""h5py_check.py FILE...: reads kvtape's files with plain h5py and recomputes their fingerprints.
+"""h5py_check.py TRACE_TESTS GOLDEN: reads kvtape's files with plain h5py and recomputes their fingerprints.
 
 An independent second reader: it knows the documented format and shares no code with kvtape.
 """
 
 import struct
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 try:
     import h5py
@@ -66,15 +69,19 @@ def problems(file):
         dataset[...]  # h5py verifies them
 
 
-def main():
+def main(program, golden):
     failed = False
-    for path in sys.argv[1:]:
-        with h5py.File(path, "r") as file:
-            for problem in problems(file):
-                print(f"{path}: {problem}")
-                failed = True
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([program, "[.h5py]"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        written = sorted(Path(folder).glob("*.h5"))
+        assert len(written) == 4, written
+        for path in written + sorted(Path(golden).glob("*.h5")):
+            with h5py.File(path, "r") as file:
+                for problem in problems(file):
+                    print(f"{path}: {problem}")
+                    failed = True
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))
