@@ -83,7 +83,7 @@ class CpuBackend final : public Backend {
                     cpu_weight(weight),
                     bias == nullptr ? std::span<const float>() : cpu_weight(*bias).vector(),
                     out,
-                    threads_);
+                    threads_for(x.rows * x.columns * out.columns));
     }
 
     void rope(Activations x,
@@ -130,7 +130,11 @@ class CpuBackend final : public Backend {
     }
 
     void attend(const Attention& attention) override {
-        cpu::attend(type_, attention, threads_, scratch_);
+        const Position entries = attention.first + static_cast<Position>(attention.queries.rows);
+        cpu::attend(type_,
+                    attention,
+                    threads_for(attention.queries.rows * attention.queries.columns * entries),
+                    scratch_);
     }
 
     void swiglu(Activations gate, Activations up, Activations out) override {
@@ -165,11 +169,18 @@ class CpuBackend final : public Backend {
         return {type_, element(type_, x.data, row * x.columns), x.columns};
     }
 
+    /// Waking a second thread costs more than a small operation, such as a decoding step.
+    int threads_for(std::int64_t multiplications) const {
+        constexpr std::int64_t worth_sharing = 1 << 21;
+        return multiplications < worth_sharing ? 1 : threads_;
+    }
+
     /// Calls `body(row, result)` for every row of `out`, in parallel, and stores what it wrote.
     template <typename Body>
     void for_rows(Activations out, Results::Start start, const Body& body) const {
         const std::int64_t strips = (out.rows + strip_rows - 1) / strip_rows;
-        parallel_for(static_cast<std::size_t>(strips), threads_, [&](std::size_t strip) {
+        const int threads = threads_for(out.rows * out.columns);
+        parallel_for(static_cast<std::size_t>(strips), threads, [&](std::size_t strip) {
             const std::int64_t begin = static_cast<std::int64_t>(strip) * strip_rows;
             for (std::int64_t row = begin; row < std::min(out.rows, begin + strip_rows); ++row) {
                 Results results(
