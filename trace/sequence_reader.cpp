@@ -191,9 +191,10 @@ void read_layer(const InputGroup& layer,
     const auto queries = static_cast<std::int64_t>(sequence.query_positions.size());
     for (const TensorLayout& tensor : layer_tensors()) {
         std::vector<float>& values = out.*tensor.values;
-        values.clear();
-        if (!(parts.*tensor.part))
+        if (!(parts.*tensor.part)) {
+            values.clear();
             continue;
+        }
         const InputArray array = open_tensor(layer, tensor, shape, sequence.length(), queries);
         values.resize(static_cast<std::size_t>(array.elements()));
         const ElementType type = tensor.type(shape);
