@@ -40,6 +40,43 @@ std::size_t product(std::span<const std::int64_t> sizes) {
     return result;
 }
 
+/// Visits the chunks of a dataset in the order of their elements.
+class ChunkWalk {
+  public:
+    ChunkWalk(const std::vector<std::int64_t>& dimensions, const std::vector<std::int64_t>& chunk)
+        : dimensions_(widened(dimensions)),
+          corner_(dimensions.size(), 0),
+          axis_(dimensions.size() > 1 && chunk[0] == 1 ? 1 : 0),
+          rows_(static_cast<hsize_t>(chunk[axis_])),
+          row_elements_(product(std::span(dimensions).subspan(axis_ + 1))) {}
+
+    const std::vector<hsize_t>& corner() const { return corner_; }
+    /// Index of the first element.
+    std::size_t element() const { return element_; }
+    /// Elements without the padding of a chunk at the edge.
+    std::size_t count() const {
+        return std::min(dimensions_[axis_] - corner_[axis_], rows_) * row_elements_;
+    }
+    /// False behind the last chunk.
+    bool advance() {
+        element_ += count();
+        corner_[axis_] += rows_;
+        if (corner_[axis_] >= dimensions_[axis_] && axis_ == 1) {
+            corner_[1] = 0;
+            ++corner_[0];
+        }
+        return corner_[0] < dimensions_[0];
+    }
+
+  private:
+    std::vector<hsize_t> dimensions_;
+    std::vector<hsize_t> corner_;
+    std::size_t axis_;  ///< along which chunks follow each other inside one index of the first axis
+    hsize_t rows_;
+    std::size_t row_elements_;
+    std::size_t element_ = 0;
+};
+
 h5::Properties array_creation(const std::vector<std::int64_t>& chunk, const std::string& doing) {
     h5::Properties creation = h5::creation_of(H5P_DATASET_CREATE);
     check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), doing);
@@ -132,41 +169,26 @@ void OutputGroup::array(const char* name,
             what));
         element_bytes = H5Tget_size(type.get());
     }
-    const std::size_t total = product(dimensions);
-    const std::size_t chunk_elements = product(chunk);
-    if (total == 0)
+    if (product(dimensions) == 0)
         return;
     // Chunks go in whole, padding zeroed and checksum appended here: the file then holds no byte
     // that HDF5 left to chance, and encoding happens outside its lock.
-    std::vector<std::byte> stored(chunk_elements * element_bytes + sizeof(std::uint32_t));
-    const std::span<std::byte> data = std::span(stored).first(chunk_elements * element_bytes);
-    std::vector<hsize_t> corner(dimensions.size(), 0);
-    std::size_t element = 0;
-    while (element < total) {
-        // The axis along which chunks follow each other inside one slab of the leading axis.
-        const std::size_t axis = dimensions.size() > 1 && chunk[0] == 1 ? 1 : 0;
-        const std::size_t left = static_cast<std::size_t>(dimensions[axis]) - corner[axis];
-        const std::size_t row = product(std::span(dimensions).subspan(axis + 1));
-        const std::size_t count = std::min(left, static_cast<std::size_t>(chunk[axis])) * row;
-        fill(element, data.first(count * element_bytes));
-        std::fill(data.begin() + static_cast<std::ptrdiff_t>(count * element_bytes),
-                  data.end(),
-                  std::byte{0});
+    std::vector<std::byte> stored(product(chunk) * element_bytes + sizeof(std::uint32_t));
+    const std::span<std::byte> data =
+        std::span(stored).first(stored.size() - sizeof(std::uint32_t));
+    ChunkWalk walk(dimensions, chunk);
+    do {
+        const std::span<std::byte> used = data.first(walk.count() * element_bytes);
+        fill(walk.element(), used);
+        std::fill(data.begin() + std::ssize(used), data.end(), std::byte{0});
         const std::uint32_t checksum = fletcher32(data);
         std::memcpy(stored.data() + data.size(), &checksum, sizeof checksum);
-        {
-            const h5::Lock lock;
-            check(H5Dwrite_chunk(
-                      dataset.get(), H5P_DEFAULT, 0, corner.data(), stored.size(), stored.data()),
-                  what);
-        }
-        element += count;
-        corner[axis] += static_cast<hsize_t>(chunk[axis]);
-        if (axis == 1 && corner[1] >= static_cast<hsize_t>(dimensions[1])) {
-            corner[1] = 0;
-            ++corner[0];
-        }
-    }
+        const h5::Lock lock;
+        check(
+            H5Dwrite_chunk(
+                dataset.get(), H5P_DEFAULT, 0, walk.corner().data(), stored.size(), stored.data()),
+            what);
+    } while (walk.advance());
 }
 
 void OutputGroup::floats(const char* name,
