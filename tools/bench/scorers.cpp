@@ -83,6 +83,22 @@ class RandomLayer {
     std::vector<Position> positions_;
 };
 
+/// Seconds of one observation and decisions at `budgets` evenly spaced limits.
+double replay_seconds(const Setting& setting,
+                      const PolicyRun& run,
+                      const SessionContext& context,
+                      const LayerView& view,
+                      Position budgets) {
+    const Times times = measure(setting, [&] {
+        const auto session = run.policy->start(context);
+        session->observe(view);
+        for (Position i = 1; i <= budgets; ++i)
+            static_cast<void>(session->decide(
+                view.block, {.tokens = context.context_len / (budgets + 1) * i, .ratio = {}}));
+    });
+    return times.median;
+}
+
 double bytes_read(const Needs& needs, const LayerSize& size) {
     const double tokens = size.tokens;
     const double cache = tokens * size.shape.kv_heads * size.shape.head_dim;
@@ -119,6 +135,8 @@ std::vector<Json> bench_scorers(const Setting& setting,
         result["bytes_per_second"] = bytes_read(needs, size) / times.median;
         result["share_of_read_bandwidth"] =
             bytes_read(needs, size) / times.median / peaks.read_bytes_per_second;
+        result["seconds_with_1_budget"] = replay_seconds(setting, run, context, view, 1);
+        result["seconds_with_32_budgets"] = replay_seconds(setting, run, context, view, 32);
         if (needs.window > 0) {
             result["flops_per_second"] = product_flops(needs, size) / times.median;
             result["share_of_fma_peak"] =

@@ -15,7 +15,8 @@ struct LayerSize {
 };
 
 /// One row per policy spec: the time one `Session::observe` takes over the layer, the bytes it
-/// reads and the multiply-adds of its products, each as a share of the measured peak.
+/// reads and the multiply-adds of its products, each as a share of the measured peak; and the time
+/// with the decisions at one budget and at 32.
 std::vector<Json> bench_scorers(const Setting& setting,
                                 const LayerSize& size,
                                 const std::vector<std::string>& specs,
