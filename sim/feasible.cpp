@@ -41,6 +41,16 @@ std::string missing_rows(const Needs& needs, QuerySource source, const SequenceI
            ") are recorded; record a workload with a question or with --max-new-tokens above 0";
 }
 
+/// The first of `layers` whose queries do not see the whole context, or -1.
+std::int32_t sliding_layer(const ReplayRequest& request, const SequenceInfo& sequence) {
+    for (const std::int32_t layer : request.layers) {
+        const auto& window = request.trace->info().sliding_window[static_cast<std::size_t>(layer)];
+        if (window && *window < sequence.length())
+            return layer;
+    }
+    return -1;
+}
+
 }  // namespace
 
 void check_feasible(const ReplayRequest& request, std::span<const ReplayTask> tasks) {
@@ -55,6 +65,13 @@ void check_feasible(const ReplayRequest& request, std::span<const ReplayTask> ta
             if (!missing.empty())
                 throw usage_error("replaying " + task.policy->spec + " over sequence " +
                                   sequence.name + ": " + missing);
+            if (const std::int32_t layer = sliding_layer(request, sequence); votes && layer >= 0)
+                throw usage_error("replaying " + task.policy->spec + " over sequence " +
+                                  sequence.name + ": the queries of layer " +
+                                  std::to_string(layer) +
+                                  " see a sliding window shorter than the sequence; policies that "
+                                  "read attention are replayed over full attention alone; leave "
+                                  "such layers out with --layers");
             for (const Budget& budget : task.budgets)
                 static_cast<void>(budget.tokens_of(sequence.context_len, shape));
         }

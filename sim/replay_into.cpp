@@ -26,10 +26,11 @@ Result planned(const ReplayRequest& request, const PolicyRun& policy, const Budg
 /// What the files of one task still lack.
 ReplayTask missing_part(const ResultDirectory& directory,
                         const ReplayRequest& request,
-                        const ReplayTask& task) {
+                        const ReplayTask& task,
+                        StoreScores scores) {
     ReplayTask missing{.policy = task.policy, .budgets = {}};
     for (const Budget& budget : task.budgets)
-        if (!directory.holds(planned(request, *task.policy, budget), request))
+        if (!directory.holds(planned(request, *task.policy, budget), request, scores))
             missing.budgets.push_back(budget);
     return missing;
 }
@@ -131,7 +132,7 @@ std::size_t replay_into(ResultDirectory& directory,
     std::int64_t steps = 0;
     std::size_t files = 0;
     for (const ReplayTask& task : tasks) {
-        missing.push_back(missing_part(directory, request, task));
+        missing.push_back(missing_part(directory, request, task, scores));
         files += missing.back().budgets.size();
         steps += std::ssize(missing.back().budgets) * std::ssize(request.sequences);
         for (const Budget& budget : missing.back().budgets)

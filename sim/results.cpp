@@ -59,6 +59,44 @@ void expect_own_trace(const std::filesystem::path& file,
                            "); use another directory");
 }
 
+/// A decision file of this trace has its sequences, token counts, KV heads and layers.
+void expect_shapes(const std::filesystem::path& file,
+                   const DecisionFile& decisions,
+                   const Trace& trace) {
+    const auto fail = [&](const std::string& sequence, const std::string& problem) {
+        throw format_error("reading " + file.string() + ": sequence " + sequence + " " + problem +
+                           "; it does not fit the trace it names; remove the file");
+    };
+    const Shape& shape = trace.info().shape;
+    for (std::int32_t i = 0; i < decisions.sequences(); ++i) {
+        const DecisionSequence& own = decisions.sequence(i);
+        const SequenceInfo* recorded = nullptr;
+        for (std::int32_t s = 0; s < trace.sequences() && recorded == nullptr; ++s)
+            if (trace.sequence(s).name == own.name)
+                recorded = &trace.sequence(s);
+        if (recorded == nullptr)
+            fail(own.name, "is not in the trace");
+        const std::vector<std::int32_t>& layers = decisions.layers(i);
+        if (layers.empty() || layers.back() >= shape.layers)
+            fail(own.name, "has no layers, or more than " + std::to_string(shape.layers));
+        if (decisions.kv_heads(i) != shape.kv_heads || decisions.tokens(i) != recorded->length())
+            fail(own.name,
+                 "has arrays of " + std::to_string(decisions.kv_heads(i)) + "x" +
+                     std::to_string(decisions.tokens(i)) + ", expected " +
+                     std::to_string(shape.kv_heads) + "x" + std::to_string(recorded->length()));
+        if (own.blocks != Schedule().blocks(*recorded))
+            fail(own.name, "has other blocks than its schedule");
+    }
+}
+
+Budget read_budget(const std::filesystem::path& file, const std::string& text) {
+    try {
+        return Budget::parse(text);
+    } catch (const Error& error) {
+        throw format_error("reading " + file.string() + ": " + error.what());
+    }
+}
+
 /// Whether `have` (ascending) holds all of `want`.
 bool covers(const std::vector<std::int32_t>& have, const std::vector<std::int32_t>& want) {
     return std::includes(have.begin(), have.end(), want.begin(), want.end());
@@ -81,6 +119,10 @@ ResultDirectory::ResultDirectory(std::filesystem::path path, const Trace& trace)
     if (failure)
         throw io_error("creating the directory " + path_.string() + ": " + failure.message());
     reload();
+    if (!trace_.info().complete && !results_.empty())
+        throw usage_error("replaying into " + path_.string() +
+                          ": an unfinished trace has no fingerprint that could tell whose results "
+                          "are there already; use an empty --out");
 }
 
 void ResultDirectory::reload() {
@@ -93,11 +135,12 @@ void ResultDirectory::reload() {
         std::shared_ptr<const DecisionFile> decisions = open_decisions(entry.path());
         const DecisionInfo& info = decisions->info();
         expect_own_trace(entry.path(), info, trace_.info());
+        expect_shapes(entry.path(), *decisions, trace_);
         const auto spec = specs.find(name);
         results_.push_back({.file = name,
                             .policy = spec != specs.end() ? spec->second : spelled_out(info),
                             .parameters = info.parameters,
-                            .budget = Budget::parse(info.budget),
+                            .budget = read_budget(entry.path(), info.budget),
                             .schedule = info.schedule,
                             .query_source = info.query_source,
                             .seed = info.seed,
@@ -113,7 +156,9 @@ void ResultDirectory::reload() {
     });
 }
 
-bool ResultDirectory::holds(const Result& planned, const ReplayRequest& request) const {
+bool ResultDirectory::holds(const Result& planned,
+                            const ReplayRequest& request,
+                            StoreScores scores) const {
     const auto found = std::find_if(results_.begin(), results_.end(), [&](const Result& result) {
         return result.file == planned.file;
     });
@@ -138,6 +183,11 @@ bool ResultDirectory::holds(const Result& planned, const ReplayRequest& request)
                           " lacks some of the sequences or layers asked for; use another --out or "
                           "remove it");
     }
+    const bool scoring = decisions.sequences() > 0 && scores == StoreScores::yes;
+    if (scoring && decisions.load(0, decisions.layers(0).front()).scores.empty() &&
+        planned.policy != "full")
+        throw usage_error("replaying into " + path_.string() + ": " + where +
+                          " was computed without --scores; use another --out or remove it");
     return true;
 }
 

@@ -29,6 +29,9 @@ struct Result {
 /// Index of a sequence of the trace inside a decision file, or none.
 std::optional<std::int32_t> place_of(const DecisionFile& decisions, const std::string& sequence);
 
+/// Whether the scores behind decisions are stored with them.
+enum class StoreScores { no, yes };
+
 /// A directory of decision files of one trace, with index.csv naming the spec each came from.
 class ResultDirectory {
   public:
@@ -42,7 +45,7 @@ class ResultDirectory {
     /// Whether the file of `planned` is there. One of the same name with other parameters, another
     /// budget or seed, or that lacks one of the sequences or layers asked for is a usage error:
     /// nothing is overwritten.
-    bool holds(const Result& planned, const ReplayRequest& request) const;
+    bool holds(const Result& planned, const ReplayRequest& request, StoreScores scores) const;
     /// Reads index.csv and the files again.
     void reload();
     /// Writes `content` under `name`, atomically.
@@ -61,7 +64,6 @@ using StepReport = std::function<void(std::int64_t, std::int64_t)>;
 
 /// Replays what is missing in the directory and writes one decision file for each (policy, budget);
 /// returns how many were computed. Scores are stored when `scores` says so.
-enum class StoreScores { no, yes };
 std::size_t replay_into(ResultDirectory& directory,
                         const ReplayRequest& request,
                         std::span<const ReplayTask> tasks,

@@ -1,6 +1,6 @@
 #include "sim/tables.hpp"
 
-#include "core/error.hpp"
+#include "core/reduce.hpp"
 #include "sim/autopsy.hpp"
 #include "sim/csv.hpp"
 #include "sim/metrics/needle.hpp"
@@ -131,45 +131,56 @@ std::string recall_table(const Trace& trace,
     return csv.text();
 }
 
-/// Summaries of one result: by task, and over all sequences.
+/// Summaries of one result: of each sequence it holds, by task, and over all.
 struct ResultSummary {
+    std::map<std::string, SequenceSummary> sequences;  ///< by name
     std::map<std::string, TaskSummary> tasks;
     TaskSummary all;
 };
 
 ResultSummary summarise_result(const Trace& trace,
                                const std::vector<std::vector<HeadResult>>& heads) {
+    ResultSummary summary;
     std::map<std::string, std::vector<SequenceSummary>> by_task;
     std::vector<SequenceSummary> all;
     for (std::size_t s = 0; s < heads.size(); ++s) {
         if (heads[s].empty())
             continue;
-        const std::string& task = trace.sequence(static_cast<std::int32_t>(s)).task;
-        all.push_back(summarise(task, heads[s], trace.info().shape.entry_bytes()));
-        by_task[task].push_back(all.back());
+        const SequenceInfo& sequence = trace.sequence(static_cast<std::int32_t>(s));
+        all.push_back(summarise(sequence.task, heads[s], trace.info().shape.entry_bytes()));
+        by_task[sequence.task].push_back(all.back());
+        summary.sequences[sequence.name] = all.back();
     }
-    ResultSummary summary{.tasks = {}, .all = summarise(all)};
+    summary.all = summarise(all);
     for (const auto& [task, sequences] : by_task)
         summary.tasks[task] = summarise(sequences);
     return summary;
 }
 
-/// The oracle's weighted recall minus this one's, at the same budget, schedule and task.
+bool same_budget(const Budget& a, const Budget& b) {
+    return !(a < b) && !(b < a);
+}
+
+/// The oracle's weighted recall minus this one's at the same budget and schedule: the mean over the
+/// sequences of the task that both hold.
 std::optional<double> regret(const std::vector<Result>& results,
                              const std::vector<ResultSummary>& summaries,
                              std::size_t result,
                              const std::string& task) {
-    const auto& own = summaries[result].tasks.at(task).needle_recall_weighted;
     for (std::size_t i = 0; i < results.size(); ++i) {
-        const bool comparable = results[i].policy == "oracle" &&
-                                results[i].schedule == results[result].schedule &&
-                                results[i].budget.text() == results[result].budget.text();
-        const auto found = summaries[i].tasks.find(task);
-        if (!comparable || found == summaries[i].tasks.end())
+        if (results[i].policy != "oracle" || results[i].schedule != results[result].schedule ||
+            !same_budget(results[i].budget, results[result].budget))
             continue;
-        const auto& best = found->second.needle_recall_weighted;
-        if (own && best)
-            return best->mean - own->mean;
+        std::vector<double> differences;
+        for (const auto& [name, own] : summaries[result].sequences) {
+            const auto best = summaries[i].sequences.find(name);
+            if (own.task == task && own.needle_recall_weighted &&
+                best != summaries[i].sequences.end() && best->second.needle_recall_weighted)
+                differences.push_back(*best->second.needle_recall_weighted -
+                                      *own.needle_recall_weighted);
+        }
+        if (!differences.empty())
+            return ordered_mean(differences);
     }
     return std::nullopt;
 }

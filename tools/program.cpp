@@ -4,8 +4,10 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <charconv>
 #include <iostream>
 #include <new>
+#include <sys/resource.h>
 #include <vector>
 
 namespace kvtape {
@@ -47,12 +49,30 @@ options::options_description common_options(CommonOptions& common) {
          options::value(&common.threads)->default_value(omp_get_num_procs())->value_name("N"),
          "threads to use; results do not depend on it")  //
         ("seed",
-         options::value(&common.seed)->default_value(0)->value_name("N"),
+         options::value<std::string>()->default_value("0")->value_name("N"),
          "seed of everything random")                                                     //
         ("quiet", options::bool_switch(&common.quiet), "no progress, no messages")        //
         ("json", options::bool_switch(&common.json), "machine-readable standard output")  //
         ("help", "this text");
     return described;
+}
+
+std::uint64_t read_seed(const std::string& text) {
+    std::uint64_t seed = 0;
+    const char* end = text.data() + text.size();
+    const auto read = std::from_chars(text.data(), end, seed);
+    if (read.ec != std::errc() || read.ptr != end)
+        throw usage_error("--seed is '" + text + "'; it must be a whole number from 0 to 2^64 - 1");
+    return seed;
+}
+
+/// A sweep has a file open for every result; the system's soft limit is often lower than need be.
+void allow_many_open_files() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
 int run_verb(const Verb& verb, const std::vector<std::string>& words) {
@@ -76,6 +96,7 @@ int run_verb(const Verb& verb, const std::vector<std::string>& words) {
         throw usage_error(std::string(failure.what()) + "; kvtape " + std::string(verb.name) +
                           " --help lists what it takes");
     }
+    invocation.common.seed = read_seed(invocation.values["seed"].as<std::string>());
     if (invocation.common.threads < 1 || invocation.common.threads > 4096)
         throw usage_error("--threads is " + std::to_string(invocation.common.threads) +
                           "; it must be 1 to 4096");
@@ -113,6 +134,7 @@ int dispatch(const std::vector<std::string>& words) {
 }  // namespace
 
 int run_program(int argc, const char* const* argv) {
+    allow_many_open_files();
     try {
         const int code = dispatch({argv + 1, argv + argc});
         std::cout.flush();

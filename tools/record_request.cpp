@@ -101,6 +101,11 @@ void expect_writable(const fs::path& out, bool overwrite) {
         throw usage_error("--out " + out.string() + " is a folder; name a file");
     if (fs::exists(out, failure) && !overwrite)
         throw usage_error("--out " + out.string() + " exists; --overwrite replaces it");
+    const fs::path partial = out.string() + ".partial";
+    if (fs::exists(partial, failure) && !overwrite)
+        throw usage_error(
+            "--out " + out.string() + ": a recording that was cut off lies in " + partial.string() +
+            " (kvtape info --partial reads it); move it away, or --overwrite drops it");
     const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
     if (access(folder.c_str(), W_OK | X_OK) != 0)
         throw errno_error("creating " + out.string());

@@ -12,7 +12,7 @@ enum class Compat { none, kvpress };
 /// Tokens kept of `held` under the arithmetic of kvpress 0.5: max(1, trunc(held * (1 - r))) in
 /// doubles, where r is the double nearest to one minus the kept ratio. Token budgets are exact.
 inline Position kvpress_tokens(const Limit& limit, Position held) {
-    if (!limit.ratio)
+    if (!limit.ratio || held == 0)
         return std::min(limit.tokens, held);
     const Ratio removed{limit.ratio->denominator - limit.ratio->numerator,
                         limit.ratio->denominator};

@@ -102,7 +102,7 @@ const PolicyInfo& find_policy(std::string_view name, std::span<const PolicyInfo>
     const std::string close = nearest(name, names);
     throw usage_error("there is no policy '" + std::string(name) + "'" +
                       (close.empty() ? "" : "; did you mean '" + close + "'?") +
-                      " The policies are: " + joined(names, ", "));
+                      "; the policies are: " + joined(names, ", "));
 }
 
 PolicyRun make_policy(std::string_view spec, std::span<const PolicyInfo> table) {

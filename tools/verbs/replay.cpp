@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <optional>
 #include <unistd.h>
@@ -45,6 +46,18 @@ std::string two_digits(const std::optional<Interval>& interval) {
     return text;
 }
 
+std::string percent(double share) {
+    char text[16];
+    std::snprintf(text, sizeof text, "%.0f%%", 100.0 * share);
+    return text;
+}
+
+/// By how much the realised share exceeds the ratio asked for; 0 for other units and for `full`.
+double kept_over_budget(const Cell& cell) {
+    const std::optional<Ratio> asked = Budget::parse(cell.budget).ratio();
+    return asked && cell.policy != "full" ? cell.summary.kept_ratio - asked->value() : 0.0;
+}
+
 /// Name of a row: the spec, and what is not the default.
 std::string row_name(const Cell& cell) {
     std::string name = cell.policy;
@@ -63,6 +76,7 @@ std::string printed_table(const std::vector<Cell>& cells) {
         if (head.back() != budget.text())
             head.push_back(budget.text());
     std::vector<std::vector<std::string>> rows = {head};
+    std::map<std::string, std::vector<std::string>> excess;
     for (const Cell& cell : cells) {
         if (rows.size() == 1 || rows.back()[0] != row_name(cell)) {
             rows.emplace_back(head.size(), "");
@@ -71,8 +85,18 @@ std::string printed_table(const std::vector<Cell>& cells) {
         const auto column = std::find(head.begin(), head.end(), cell.budget) - head.begin();
         rows.back()[static_cast<std::size_t>(column)] =
             two_digits(cell.summary.needle_recall_weighted);
+        if (const double over = kept_over_budget(cell); over > 0.01)
+            excess[row_name(cell)].push_back(percent(cell.summary.kept_ratio) + " at " +
+                                             cell.budget);
     }
-    return text_table(rows);
+    std::string text = text_table(rows);
+    for (const auto& [name, kept] : excess) {
+        text += "\n" + name + " keeps more than was asked:";
+        for (std::size_t i = 0; i < kept.size(); ++i)
+            text += (i == 0 ? " " : ", ") + kept[i];
+        text += '\n';
+    }
+    return text;
 }
 
 Json cells_as_json(const std::vector<Cell>& cells) {

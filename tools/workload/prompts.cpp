@@ -56,7 +56,7 @@ class Line {
         std::string found = "has the unknown key '" + std::string(key) + "'";
         if (!close.empty())
             found += "; did you mean '" + close + "'?";
-        refuse(found + " Known are context, question, answer, needles");
+        refuse(found + "; known are context, question, answer, needles");
     }
 
     std::string text(const char* key, bool needed) const {

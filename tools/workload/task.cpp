@@ -51,7 +51,7 @@ const Form& find_form(std::string_view spec, std::string_view name) {
         list += forms[i].name;
     }
     refuse(spec,
-           "there is no task " + quoted(name) + hint(name, names) + " The tasks are: " + list);
+           "there is no task " + quoted(name) + hint(name, names) + "; the tasks are: " + list);
 }
 
 int read_value(std::string_view spec, const Form& form, std::string_view text) {
@@ -86,7 +86,7 @@ int read_parameter(std::string_view spec, const Form& form, std::string_view tex
         const std::array<std::string_view, 1> known = {form.parameter};
         refuse(spec,
                quoted(form.name) + " has no parameter " + quoted(name) + hint(name, known) +
-                   " It takes: " + std::string(form.parameter));
+                   "; it takes: " + std::string(form.parameter));
     }
     return read_value(spec, form, text.substr(equals + 1));
 }
