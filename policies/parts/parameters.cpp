@@ -101,7 +101,7 @@ void check_arguments(const Arguments& arguments, std::span<const Parameter> know
             continue;
         const std::string close = nearest(name, names);
         throw usage_error("policy " + arguments.name + " has no parameter '" + name + "'" +
-                          (close.empty() ? "" : "; did you mean '" + close + "'?") +
+                          (close.empty() ? "" : " (did you mean '" + close + "'?)") +
                           (names.empty() ? "; it has none" : "; it has: " + joined(names, ", ")));
     }
 }

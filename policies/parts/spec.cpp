@@ -101,7 +101,7 @@ const PolicyInfo& find_policy(std::string_view name, std::span<const PolicyInfo>
     }
     const std::string close = nearest(name, names);
     throw usage_error("there is no policy '" + std::string(name) + "'" +
-                      (close.empty() ? "" : "; did you mean '" + close + "'?") +
+                      (close.empty() ? "" : " (did you mean '" + close + "'?)") +
                       "; the policies are: " + joined(names, ", "));
 }
 

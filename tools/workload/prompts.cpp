@@ -55,7 +55,7 @@ class Line {
         const std::string close = nearest(key, known_keys);
         std::string found = "has the unknown key '" + std::string(key) + "'";
         if (!close.empty())
-            found += "; did you mean '" + close + "'?";
+            found += " (did you mean '" + close + "'?)";
         refuse(found + "; known are context, question, answer, needles");
     }
 

@@ -33,7 +33,7 @@ std::string quoted(std::string_view text) {
 
 std::string hint(std::string_view word, std::span<const std::string_view> known) {
     const std::string close = nearest(word, known);
-    return close.empty() ? "" : "; did you mean " + quoted(close) + "?";
+    return close.empty() ? "" : " (did you mean " + quoted(close) + "?)";
 }
 
 [[noreturn]] void refuse(std::string_view spec, const std::string& found) {
