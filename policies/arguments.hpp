@@ -10,8 +10,8 @@ namespace kvtape {
 /// One parameter of a policy, as `kvtape policies NAME` shows it.
 struct Parameter {
     std::string name;
-    std::string value;    ///< the default, in the spelling the user would type
-    std::string range;    ///< what is allowed: `1..4096`, `avg|max`
+    std::string value;  ///< the default, in the spelling the user would type
+    std::string range;  ///< what is allowed: `1..4096`, `avg|max`
     std::string summary;
 };
 
@@ -22,7 +22,8 @@ struct Arguments {
     std::vector<std::pair<std::string, std::string>> values;  ///< in the order given
 };
 
-/// Takes a spec apart without knowing any policy. Malformed specs and repeated keys are usage errors.
+/// Takes a spec apart without knowing any policy. Malformed specs and repeated keys are usage
+/// errors.
 Arguments parse_spec(std::string_view spec);
 
 }  // namespace kvtape

@@ -1,3 +1,5 @@
 #include "tools/verb.hpp"
 
-int main(int argc, char** argv) { return kvtape::run_program(argc, argv); }
+int main(int argc, char** argv) {
+    return kvtape::run_program(argc, argv);
+}

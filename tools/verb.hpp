@@ -10,7 +10,15 @@
 namespace kvtape {
 
 /// Exit codes of the program, documented in docs/cli.md.
-enum ExitCode { exit_done = 0, exit_difference = 1, exit_usage = 2, exit_format = 3, exit_io = 4, exit_device = 5, exit_internal = 70 };
+enum ExitCode {
+    exit_done = 0,
+    exit_difference = 1,
+    exit_usage = 2,
+    exit_format = 3,
+    exit_io = 4,
+    exit_device = 5,
+    exit_internal = 70
+};
 
 /// Options every verb has.
 struct CommonOptions {
