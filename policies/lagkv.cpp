@@ -8,7 +8,6 @@
 #include <limits>
 #include <numeric>
 #include <span>
-#include <string>
 
 namespace kvtape::policies {
 namespace {
@@ -167,10 +166,6 @@ class LagPolicy final : public Policy {
     Needs needs() const override { return method_.needs(); }
     Json parameters() const override { return echo_parameters(method_); }
     std::unique_ptr<Session> start(const SessionContext& context) const override {
-        if (!method_.skip.empty() && method_.skip.back() >= context.shape.layers)
-            throw usage_error("policy lagkv: skip names layer " +
-                              std::to_string(method_.skip.back()) + "; the model has " +
-                              std::to_string(context.shape.layers) + " layers");
         return std::make_unique<LagSession>(method_, context);
     }
 
