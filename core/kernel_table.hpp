@@ -46,8 +46,12 @@ struct KernelTable {
                                std::ptrdiff_t depth,
                                const float* offset,
                                const float* factor,
-                               const float* next,
                                float* out);
+    void (*copy_below)(const std::int32_t* places,
+                       std::int32_t limit,
+                       const std::int32_t* from,
+                       std::ptrdiff_t count,
+                       std::int32_t* out);
 };
 
 const KernelTable& avx2_kernels();

@@ -179,8 +179,7 @@ void column_range(MatrixView rows, std::span<float> smallest, std::span<float> l
 void squared_deviations(MatrixView rows,
                         std::span<const float> offset,
                         std::span<const float> factor,
-                        std::span<float> out,
-                        const float* next) {
+                        std::span<float> out) {
     expect_shapes(rows.rows() == std::ssize(out) && rows.cols() == std::ssize(offset) &&
                       rows.cols() == std::ssize(factor),
                   "computing squared deviations");
@@ -190,8 +189,19 @@ void squared_deviations(MatrixView rows,
                                  rows.cols(),
                                  offset.data(),
                                  factor.data(),
-                                 next,
                                  out.data());
+}
+
+void copy_below(std::span<const Position> places,
+                Position limit,
+                std::span<const Position> from,
+                std::span<Position> out) {
+    std::ptrdiff_t below = 0;
+    for (const Position place : places)
+        below += place < limit ? 1 : 0;
+    expect_shapes(places.size() == from.size() && std::ssize(out) == below,
+                  "copying positions below a limit");
+    kernels().copy_below(places.data(), limit, from.data(), std::ssize(from), out.data());
 }
 
 Isa active_isa() {

@@ -67,13 +67,17 @@ float dot(std::span<const float> a, std::span<const float> b);
 /// Smallest and largest element of every column. Needs at least one row.
 void column_range(MatrixView rows, std::span<float> smallest, std::span<float> largest);
 /// For every row, rescaled per column to (x - offset) * factor: the sum over columns of the squared
-/// deviations from the row's own mean. Sums have the shape of `dot`. `next`, if not null, points to
-/// rows of the same shape that will be read next; they are brought into the cache meanwhile.
+/// deviations from the row's own mean. Sums have the shape of `dot`.
 void squared_deviations(MatrixView rows,
                         std::span<const float> offset,
                         std::span<const float> factor,
-                        std::span<float> out,
-                        const float* next = nullptr);
+                        std::span<float> out);
+/// Copies from[i] to `out`, in order, wherever places[i] < limit. `out` has one element for each of
+/// these places.
+void copy_below(std::span<const Position> places,
+                Position limit,
+                std::span<const Position> from,
+                std::span<Position> out);
 
 /// Which instruction set the kernels run on.
 enum class Isa { avx2, avx512 };

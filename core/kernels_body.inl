@@ -252,22 +252,55 @@ void column_range(const float* rows,
     }
 }
 
-/// (x - offset) * factor - mean, zero in lanes behind `left`.
-inline Lanes rescaled(
-    const float* row, const float* offset, const float* factor, Lanes mean, std::ptrdiff_t left) {
-    if (left >= lane_count)
-        return subtract(multiply(subtract(load(row), load(offset)), load(factor)), mean);
+/// (x - offset) * factor + shift of the first `count` lanes, zero behind them.
+inline Lanes rescaled_first(
+    const float* row, const float* offset, const float* factor, Lanes shift, std::ptrdiff_t count) {
     float padded[lane_count];
     store(padded,
-          subtract(multiply(subtract(load_first(row, left, 0.0f), load_first(offset, left, 0.0f)),
-                            load_first(factor, left, 0.0f)),
-                   mean));
-    return load_first(padded, left, 0.0f);
+          fused(subtract(load_first(row, count, 0.0f), load_first(offset, count, 0.0f)),
+                load_first(factor, count, 0.0f),
+                shift));
+    return load_first(padded, count, 0.0f);
 }
 
-/// Squared deviations of `Rows` rescaled rows from their means, in one pass around a pivot near the
-/// mean: the mean of the row's first columns. Several rows at a time, because one sum alone would
-/// wait for itself.
+/// Of `Rows` rescaled rows, shifted: their sums and their sums of squares, in one pass. Several
+/// rows at a time, because one sum alone would wait for itself.
+template <unsigned Rows>
+inline void moments_of_rows(const float* rows,
+                            std::ptrdiff_t stride,
+                            std::ptrdiff_t depth,
+                            const float* offset,
+                            const float* factor,
+                            float shift,
+                            float* sum,
+                            float* square) {
+    const Lanes shifts = broadcast(shift);
+    Lanes sums[std::size_t{Rows}], squares[std::size_t{Rows}];
+    for (unsigned i = 0; i < Rows; ++i)
+        sums[i] = squares[i] = zero();
+    std::ptrdiff_t j = 0;
+    for (; j + lane_count <= depth; j += lane_count) {
+        const Lanes low = load(offset + j), scale = load(factor + j);
+        for (unsigned i = 0; i < Rows; ++i) {
+            const Lanes x = fused(subtract(load(rows + i * stride + j), low), scale, shifts);
+            sums[i] = add(sums[i], x);
+            squares[i] = fused(x, x, squares[i]);
+        }
+    }
+    for (unsigned i = 0; j < depth && i < Rows; ++i) {
+        const Lanes x =
+            rescaled_first(rows + i * stride + j, offset + j, factor + j, shifts, depth - j);
+        sums[i] = add(sums[i], x);
+        squares[i] = fused(x, x, squares[i]);
+    }
+    for (unsigned i = 0; i < Rows; ++i) {
+        sum[i] = tree_sum(sums[i]);
+        square[i] = tree_sum(squares[i]);
+    }
+}
+
+/// The moments are taken around the middle of the rescaled range. A row that lies so far off that
+/// its mean would swallow its deviations is done again around that mean.
 template <unsigned Rows>
 inline void deviations_of_rows(const float* rows,
                                std::ptrdiff_t stride,
@@ -275,24 +308,20 @@ inline void deviations_of_rows(const float* rows,
                                const float* offset,
                                const float* factor,
                                float* out) {
-    const std::ptrdiff_t first = depth < lane_count ? depth : lane_count;
-    Lanes sums[std::size_t{Rows}], squares[std::size_t{Rows}], pivots[std::size_t{Rows}];
+    constexpr float middle = 0.5f;
+    constexpr float far = 16.0f;
+    const float share = 1.0f / static_cast<float>(depth);
+    float sum[std::size_t{Rows}];
+    moments_of_rows<Rows>(rows, stride, depth, offset, factor, -middle, sum, out);
     for (unsigned i = 0; i < Rows; ++i) {
-        const Lanes x = rescaled(rows + i * stride, offset, factor, zero(), depth);
-        pivots[i] = broadcast(tree_sum(x) / static_cast<float>(first));
-        sums[i] = squares[i] = zero();
-    }
-    for (std::ptrdiff_t j = 0; j < depth; j += lane_count)
-        for (unsigned i = 0; i < Rows; ++i) {
-            const Lanes off =
-                rescaled(rows + i * stride + j, offset + j, factor + j, pivots[i], depth - j);
-            sums[i] = add(sums[i], off);
-            squares[i] = fused(off, off, squares[i]);
+        const float mean = sum[i] * share;
+        out[i] -= sum[i] * mean;
+        if (sum[i] * mean > far * out[i]) {
+            moments_of_rows<1>(
+                rows + i * stride, stride, depth, offset, factor, -middle - mean, sum + i, out + i);
+            out[i] -= sum[i] * (sum[i] * share);
         }
-    for (unsigned i = 0; i < Rows; ++i) {
-        const float sum = tree_sum(sums[i]);
-        const float deviation = tree_sum(squares[i]) - sum * (sum / static_cast<float>(depth));
-        out[i] = deviation < 0.0f ? 0.0f : deviation;
+        out[i] = out[i] < 0.0f ? 0.0f : out[i];
     }
 }
 
@@ -302,18 +331,25 @@ void squared_deviations(const float* rows,
                         std::ptrdiff_t depth,
                         const float* offset,
                         const float* factor,
-                        const float* next,
                         float* out) {
     std::ptrdiff_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-        if (next != nullptr)
-            for (std::ptrdiff_t row = i; row < i + 4; ++row)
-                for (std::ptrdiff_t k = 0; k < depth; k += lane_count)
-                    __builtin_prefetch(next + row * stride + k);
+    for (; i + 4 <= count; i += 4)
         deviations_of_rows<4>(rows + i * stride, stride, depth, offset, factor, out + i);
-    }
     for (; i < count; ++i)
         deviations_of_rows<1>(rows + i * stride, stride, depth, offset, factor, out + i);
+}
+
+void copy_below(const std::int32_t* places,
+                std::int32_t limit,
+                const std::int32_t* from,
+                std::ptrdiff_t count,
+                std::int32_t* out) {
+    std::ptrdiff_t i = 0;
+    for (; i + lane_count <= count; i += lane_count)
+        out = copy_lanes_below(places + i, limit, from + i, out);
+    for (; i < count; ++i)
+        if (places[i] < limit)
+            *out++ = from[i];
 }
 
 constexpr KernelTable make_table() {
@@ -325,5 +361,6 @@ constexpr KernelTable make_table() {
             dot,
             squared_norms,
             column_range,
-            squared_deviations};
+            squared_deviations,
+            copy_below};
 }

@@ -99,4 +99,11 @@ std::vector<Position> rank(std::span<const float> scores) {
     return order;
 }
 
+std::vector<Position> places(std::span<const Position> order) {
+    std::vector<Position> place(order.size());
+    for (std::size_t i = 0; i < order.size(); ++i)
+        place[static_cast<std::size_t>(order[i])] = static_cast<Position>(i);
+    return place;
+}
+
 }  // namespace kvtape

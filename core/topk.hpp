@@ -17,4 +17,7 @@ std::vector<Position> select_top(std::span<const float> scores, std::ptrdiff_t c
 /// All indices, best first.
 std::vector<Position> rank(std::span<const float> scores);
 
+/// The place of every index in `order`, a permutation: the inverse of `rank`.
+std::vector<Position> places(std::span<const Position> order);
+
 }  // namespace kvtape

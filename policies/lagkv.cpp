@@ -1,4 +1,5 @@
 #include "core/error.hpp"
+#include "core/kernels.hpp"
 #include "core/parallel.hpp"
 #include "core/topk.hpp"
 #include "policies/parts/lag.hpp"
@@ -52,7 +53,7 @@ class LagSession final : public Session {
                            static_cast<std::size_t>(context.shape.kv_heads);
         heads_.resize(
             heads,
-            {.base = method.sinks, .layout = {}, .positions = {}, .scores = {}, .order = {}});
+            {.base = method.sinks, .layout = {}, .positions = {}, .scores = {}, .places = {}});
     }
 
     void observe(const LayerView& layer) override {
@@ -65,7 +66,7 @@ class LagSession final : public Session {
             if (method_.skips(layer.layer))
                 head.layout = {.base = held, .lag = method_.lag};
             head.scores = lag_scores(view, head.layout, static_cast<float>(method_.v_ratio));
-            head.order.clear();
+            head.places.clear();
         });
     }
 
@@ -106,8 +107,8 @@ class LagSession final : public Session {
         LagLayout layout;
         std::vector<Position> positions;
         std::vector<float> scores;  ///< of the judged partitions
-        /// Per partition: its entries, best first. Made by the first decision that needs it.
-        mutable std::vector<Position> order;
+        /// Of every judged entry, its place in its partition. Made by the first decision.
+        mutable std::vector<Position> places;
     };
 
     std::size_t index(HeadId id) const {
@@ -116,14 +117,15 @@ class LagSession final : public Session {
                static_cast<std::size_t>(id.head);
     }
 
-    static std::vector<Position> ranked_partitions(const Head& head) {
-        std::vector<Position> order;
-        order.reserve(head.scores.size());
+    static std::vector<Position> places_in_partitions(const Head& head) {
+        std::vector<Position> found;
+        found.reserve(head.scores.size());
         const auto lag = static_cast<std::size_t>(head.layout.lag);
-        for (std::size_t begin = 0; begin < head.scores.size(); begin += lag)
-            for (const Position entry : rank(std::span(head.scores).subspan(begin, lag)))
-                order.push_back(static_cast<Position>(begin) + entry);
-        return order;
+        for (std::size_t begin = 0; begin < head.scores.size(); begin += lag) {
+            const auto part = places(rank(std::span(head.scores).subspan(begin, lag)));
+            found.insert(found.end(), part.begin(), part.end());
+        }
+        return found;
     }
 
     /// How many tokens of each partition stay.
@@ -139,19 +141,19 @@ class LagSession final : public Session {
         const LagLayout& layout = head.layout;
         if (layout.partitions == 0)
             return head.positions;
-        if (head.order.size() != head.scores.size())
-            head.order = ranked_partitions(head);
+        if (head.places.size() != head.scores.size())
+            head.places = places_in_partitions(head);
         const Position kept = kept_per_partition(layout, limit);
-        std::vector<char> marks(head.positions.size(), 1);
-        const auto judged = marks.begin() + layout.base;
-        std::fill_n(judged, layout.partitions * layout.lag, char{0});
-        for (Position p = 0; p < layout.partitions; ++p)
-            for (Position i = 0; i < kept; ++i)
-                judged[head.order[static_cast<std::size_t>(p * layout.lag + i)]] = 1;
-        std::vector<Position> keep;
-        for (std::size_t i = 0; i < marks.size(); ++i)
-            if (marks[i] != 0)
-                keep.push_back(head.positions[i]);
+        const Position chosen = layout.partitions * kept;
+        const std::span<const Position> positions = head.positions;
+        std::vector<Position> keep(static_cast<std::size_t>(layout.base + chosen + layout.window));
+        std::copy_n(positions.begin(), layout.base, keep.begin());
+        copy_below(head.places,
+                   kept,
+                   positions.subspan(static_cast<std::size_t>(layout.base), head.places.size()),
+                   std::span(keep).subspan(static_cast<std::size_t>(layout.base),
+                                           static_cast<std::size_t>(chosen)));
+        std::copy(positions.end() - layout.window, positions.end(), keep.end() - layout.window);
         return keep;
     }
 

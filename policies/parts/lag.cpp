@@ -39,18 +39,16 @@ MatrixView rows_of(MatrixView matrix, Position begin, Position count) {
             Eigen::OuterStride<>(matrix.outerStride())};
 }
 
-/// scores[i] += ratio * softmax over the partition of the spread of row i. `next` is the partition
-/// behind the reference, or null.
+/// scores[i] += ratio * softmax over the partition of the spread of row i.
 void add_partition(const HeadView& head,
                    MatrixView rows,
                    MatrixView reference,
-                   const float* next,
                    float ratio,
                    Scale& scale,
                    std::span<float> scores) {
     scale.measure(head, reference);
     std::vector<float> spreads(scores.size());
-    squared_deviations(rows, scale.smallest, scale.factor, spreads, next);
+    squared_deviations(rows, scale.smallest, scale.factor, spreads);
     const auto divisor = static_cast<float>(std::max<Index>(1, rows.cols() - 1));
     for (float& spread : spreads)
         spread = std::sqrt(spread / divisor);
@@ -78,11 +76,9 @@ std::vector<float> lag_scores(const HeadView& head, const LagLayout& layout, flo
         Scale scale(tensor.cols());
         for (Position p = 0; p < layout.partitions; ++p) {
             const Position begin = layout.base + p * layout.lag;
-            const bool last = p + 1 == layout.partitions;
             add_partition(head,
                           rows_of(tensor, begin, layout.lag),
                           rows_of(tensor, begin + layout.lag, layout.lag),
-                          last ? nullptr : rows_of(tensor, begin + 2 * layout.lag, 0).data(),
                           ratio,
                           scale,
                           std::span(scores).subspan(static_cast<std::size_t>(p) * lag, lag));

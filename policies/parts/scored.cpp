@@ -1,6 +1,7 @@
 #include "policies/parts/scored.hpp"
 
 #include "core/error.hpp"
+#include "core/kernels.hpp"
 #include "core/parallel.hpp"
 #include "core/topk.hpp"
 #include "policies/parts/finite.hpp"
@@ -37,35 +38,43 @@ void ScoredSession::observe(const LayerView& layer) {
         head.positions.assign(view.positions.begin(), view.positions.end());
         head.scores = std::move(scores[i]);
         head.ranking.clear();
+        head.places.clear();
     });
 }
 
-const std::vector<Position>& ScoredSession::ranking(const Head& head) {
-    if (head.ranking.size() != head.scores.size())
-        head.ranking = rank(head.scores);
-    return head.ranking;
+void ScoredSession::make_ranking(const Head& head) {
+    if (head.places.size() == head.positions.size())
+        return;
+    head.ranking = rank(head.scores);
+    // Entries without a score stand behind all others.
+    head.places = places(head.ranking);
+    head.places.resize(head.positions.size(), std::numeric_limits<Position>::max());
 }
 
 std::vector<Position> ScoredSession::cut(const Head& head, const Limit& limit) const {
     const auto held = static_cast<Position>(head.positions.size());
     const Position tokens = budget(limit, held);
     const ByRule rule = by_rule(tokens, held);
-    std::vector<char> kept(head.positions.size());
-    std::fill_n(kept.begin(), rule.first, char{1});
-    std::fill_n(kept.end() - rule.last, rule.last, char{1});
-    Position missing = tokens - rule.first - rule.last;
-    for (const Position entry : ranking(head)) {
-        if (missing <= 0)
-            break;
-        char& mark = kept[static_cast<std::size_t>(entry)];
-        missing -= mark == 0 ? 1 : 0;
-        mark = 1;
+    const Position free_end = held - rule.last;
+    make_ranking(head);
+    // How far down the ranking the free entries go that still fit.
+    const Position room = tokens - rule.first - rule.last;
+    Position chosen = 0, depth = 0;
+    for (; chosen < room && depth < std::ssize(head.ranking); ++depth) {
+        const Position entry = head.ranking[static_cast<std::size_t>(depth)];
+        chosen += rule.first <= entry && entry < free_end ? 1 : 0;
     }
-    std::vector<Position> keep;
-    keep.reserve(static_cast<std::size_t>(tokens));
-    for (std::size_t i = 0; i < kept.size(); ++i)
-        if (kept[i] != 0)
-            keep.push_back(head.positions[i]);
+    const std::span<const Position> positions = head.positions;
+    const std::span<const Position> place = head.places;
+    const auto first = static_cast<std::size_t>(rule.first);
+    const auto free = static_cast<std::size_t>(free_end - rule.first);
+    std::vector<Position> keep(static_cast<std::size_t>(rule.first + chosen + rule.last));
+    std::copy_n(positions.begin(), first, keep.begin());
+    copy_below(place.subspan(first, free),
+               depth,
+               positions.subspan(first, free),
+               std::span(keep).subspan(first, static_cast<std::size_t>(chosen)));
+    std::copy(positions.end() - rule.last, positions.end(), keep.end() - rule.last);
     return keep;
 }
 

@@ -43,10 +43,10 @@ class ScoredSession : public Session {
     struct Head {
         std::vector<Position> positions;
         Scores scores;
-        /// Of the scores, best first: made by the first decision that needs it.
-        mutable std::vector<Position> ranking;
+        /// Of the scores, best first, and the place of each: made by the first decision.
+        mutable std::vector<Position> ranking, places;
     };
-    static const std::vector<Position>& ranking(const Head& head);
+    static void make_ranking(const Head& head);
     Head& at(HeadId id) { return heads_[index(id)]; }
     const Head& at(HeadId id) const { return heads_[index(id)]; }
     std::size_t index(HeadId id) const;

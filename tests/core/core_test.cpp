@@ -113,6 +113,7 @@ TEST_CASE("equal scores keep the lower position", "[core][topk]") {
     CHECK(select_top(scores, 4) == std::vector<Position>{0, 1, 2, 4});
     CHECK(select_top(scores, 5) == std::vector<Position>{0, 1, 2, 3, 4});
     CHECK(rank(scores) == std::vector<Position>{1, 2, 4, 0, 3, 5});
+    CHECK(places(rank(scores)) == std::vector<Position>{3, 0, 1, 4, 2, 5});
 }
 
 TEST_CASE("selection clamps its count and orders infinities", "[core][topk]") {

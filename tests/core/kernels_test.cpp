@@ -1,5 +1,6 @@
 #include "core/kernels.hpp"
 
+#include "core/error.hpp"
 #include "core/exp.hpp"
 #include "core/philox.hpp"
 #include "tests/support/catch.hpp"
@@ -263,4 +264,31 @@ TEST_CASE("deviations do not suffer when a row is far from the origin", "[core][
     for (const float deviation : found)
         CHECK(static_cast<double>(deviation) ==
               Approx(128 * 0.0625 * 0.0625 * 2 / 3).epsilon(0.01));
+}
+
+TEST_CASE("copy_below keeps order and takes exactly the places below the limit",
+          "[core][kernels]") {
+    const auto count = GENERATE(as<std::size_t>{}, 0, 1, 15, 16, 17, 1000);
+    std::vector<Position> from(count), places(count);
+    const Philox random(5, 0);
+    for (std::size_t i = 0; i < count; ++i) {
+        from[i] = static_cast<Position>(3 * i + 7);
+        places[i] = static_cast<Position>(random.block(i)[0] % 100);
+    }
+    for (const Position limit : {0, 1, 50, 100}) {
+        std::vector<Position> expected;
+        for (std::size_t i = 0; i < count; ++i)
+            if (places[i] < limit)
+                expected.push_back(from[i]);
+        on_every_isa([&] {
+            // A guard behind the end: nothing else may be written.
+            std::vector<Position> found(expected.size() + 1, -1);
+            copy_below(places, limit, from, std::span(found).first(expected.size()));
+            CHECK(found.back() == -1);
+            found.pop_back();
+            CHECK(found == expected);
+        });
+        std::vector<Position> wrong(expected.size() + 1);
+        CHECK_THROWS_AS(copy_below(places, limit, from, wrong), Error);
+    }
 }
