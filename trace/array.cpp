@@ -42,11 +42,13 @@ std::string text_of(std::span<const std::int64_t> dimensions) {
 
 InputArray InputGroup::array(const std::string& name) const {
     const h5::Lock lock;
-    if (is_group(name))
-        fail("has " + name + " as a group, expected a dataset");
-    h5::Dataset id(H5Dopen2(id_.get(), name.c_str(), H5P_DEFAULT));
-    h5::check(id.get(), file_->name() + ": opening " + child_path(name));
-    return {file_, child_path(name), std::move(id)};
+    const hid_t object = open_object(name);
+    const H5I_type_t type = H5Iget_type(object);
+    if (type == H5I_DATASET)
+        return {file_, child_path(name), h5::Dataset(object)};
+    const h5::Handle<H5Oclose> other(object);
+    fail("has " + name + (type == H5I_GROUP ? " as a group" : " as a named type") +
+         ", expected a dataset");
 }
 
 InputArray::InputArray(std::shared_ptr<const InputFile> file, std::string path, h5::Dataset id)

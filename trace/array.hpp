@@ -32,8 +32,9 @@ class InputArray {
 
     /// Receives stored bytes of elements that follow each other, and the index of the first.
     using Sink = std::function<void(std::size_t element, std::span<const std::byte> bytes)>;
-    /// Hands over every element once, chunk by chunk.
-    void read(const Sink& sink) const;
+    /// Hands over every element once, chunk by chunk. Up to `threads` chunks are read at a time,
+    /// and then handed over in any order and from several threads.
+    void read(const Sink& sink, int threads = 1) const;
     /// The same in ascending order of elements. Holds one chunk where chunks lie in that order, as
     /// ours do, and the whole dataset otherwise.
     void read_in_order(const Sink& sink) const;
@@ -58,7 +59,7 @@ class InputArray {
     std::vector<Chunk> chunk_table() const;
     void verify(std::span<const std::byte> stored, const Chunk& chunk) const;
     void hand_over(const Chunk& chunk, std::span<const std::byte> data, const Sink& sink) const;
-    void read_chunks(const Sink& sink) const;
+    void read_chunks(const Sink& sink, int threads) const;
     void read_pipeline(const Sink& sink) const;
     bool in_order() const;
     std::size_t total_bytes() const { return static_cast<std::size_t>(elements_) * element_bytes_; }

@@ -1,4 +1,5 @@
 #include "core/error.hpp"
+#include "core/parallel.hpp"
 #include "trace/array.hpp"
 #include "trace/fletcher.hpp"
 
@@ -85,17 +86,25 @@ void InputArray::hand_over(const Chunk& chunk,
     } while (advance(position, step, inside));
 }
 
-void InputArray::read_chunks(const Sink& sink) const {
+void InputArray::read_chunks(const Sink& sink, int threads) const {
     // HDF5 says where the chunks lie; the bytes are read beside it, outside its lock.
-    std::vector<std::byte> stored(chunk_bytes_ + (checksummed_ ? checksum_bytes : 0));
-    for (const Chunk& chunk : chunk_table()) {
-        if (!file_->read_at(chunk.address, stored))
-            fail("is cut off: its chunk at " + text_of(chunk.origin) +
-                 " lies behind the end of the file");
-        if (checksummed_)
-            verify(stored, chunk);
-        hand_over(chunk, std::span(stored).first(chunk_bytes_), sink);
-    }
+    const std::vector<Chunk> table = chunk_table();
+    const std::size_t bytes = chunk_bytes_ + (checksummed_ ? checksum_bytes : 0);
+    // Each part reads its chunks through one buffer.
+    const std::size_t parts =
+        std::min(table.size(), static_cast<std::size_t>(std::max(1, threads)));
+    parallel_for(parts, threads, [&](std::size_t part) {
+        std::vector<std::byte> stored(bytes);
+        for (std::size_t i = table.size() * part / parts; i < table.size() * (part + 1) / parts;
+             ++i) {
+            if (!file_->read_at(table[i].address, stored))
+                fail("is cut off: its chunk at " + text_of(table[i].origin) +
+                     " lies behind the end of the file");
+            if (checksummed_)
+                verify(stored, table[i]);
+            hand_over(table[i], std::span(stored).first(chunk_bytes_), sink);
+        }
+    });
 }
 
 void InputArray::read_pipeline(const Sink& sink) const {
@@ -107,9 +116,9 @@ void InputArray::read_pipeline(const Sink& sink) const {
     sink(0, all);
 }
 
-void InputArray::read(const Sink& sink) const {
+void InputArray::read(const Sink& sink, int threads) const {
     if (storage_ == Storage::chunks)
-        read_chunks(sink);
+        read_chunks(sink, threads);
     else if (storage_ == Storage::pipeline)
         read_pipeline(sink);
 }

@@ -139,21 +139,24 @@ bool InputGroup::has(const std::string& name) const {
 }
 
 void InputGroup::expect_hard_link(const std::string& name) const {
-    if (!has(name))
-        fail("has no " + name);
     H5L_info_t info{};
-    h5::check(H5Lget_info(id_.get(), name.c_str(), &info, H5P_DEFAULT),
-              file_->name() + ": following " + child_path(name));
+    const herr_t found = H5Lget_info(id_.get(), name.c_str(), &info, H5P_DEFAULT);
+    if (found < 0 && !has(name))
+        fail("has no " + name);
+    h5::check(found, file_->name() + ": following " + child_path(name));
     if (info.type != H5L_TYPE_HARD)
         fail("reaches " + name + " through a soft or external link; links are not followed");
 }
 
+hid_t InputGroup::open_object(const std::string& name) const {
+    expect_hard_link(name);
+    return h5::check(H5Oopen(id_.get(), name.c_str(), H5P_DEFAULT),
+                     file_->name() + ": opening " + child_path(name));
+}
+
 bool InputGroup::is_group(const std::string& name) const {
     const h5::Lock lock;
-    expect_hard_link(name);
-    const std::string doing = file_->name() + ": opening " + child_path(name);
-    const h5::Handle<H5Oclose> object(
-        h5::check(H5Oopen(id_.get(), name.c_str(), H5P_DEFAULT), doing));
+    const h5::Handle<H5Oclose> object(open_object(name));
     return H5Iget_type(object.get()) == H5I_GROUP;
 }
 
@@ -187,11 +190,11 @@ std::uint64_t InputGroup::address() const {
 
 InputGroup InputGroup::group(const std::string& name) const {
     const h5::Lock lock;
-    if (!is_group(name))
-        fail("has " + name + " as something else than a group");
-    h5::Group id(H5Gopen2(id_.get(), name.c_str(), H5P_DEFAULT));
-    h5::check(id.get(), file_->name() + ": opening " + child_path(name));
-    return {file_, child_path(name), std::move(id)};
+    const hid_t object = open_object(name);
+    if (H5Iget_type(object) == H5I_GROUP)
+        return {file_, child_path(name), h5::Group(object)};
+    const h5::Handle<H5Oclose> other(object);
+    fail("has " + name + " as something else than a group");
 }
 
 }  // namespace kvtape

@@ -87,6 +87,8 @@ class InputGroup {
           path_(std::move(path)),
           id_(std::move(id)) {}
     void expect_hard_link(const std::string& name) const;
+    /// An open group, dataset or type; the caller owns the identifier.
+    hid_t open_object(const std::string& name) const;
     h5::Attribute open_attribute(const std::string& name) const;
     template <typename Value>
     Value number(const std::string& name, h5::Number type) const;

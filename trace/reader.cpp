@@ -15,8 +15,9 @@ namespace {
 
 class FileTrace final : public Trace {
   public:
-    FileTrace(std::shared_ptr<const InputFile> file, Unfinished unfinished)
-        : root_(InputGroup::root(std::move(file))) {
+    FileTrace(std::shared_ptr<const InputFile> file, Unfinished unfinished, int threads)
+        : root_(InputGroup::root(std::move(file))),
+          threads_(threads) {
         read_version(root_, schema::trace_mark);
         const bool complete = read_complete(root_, unfinished);
         info_ = read_trace_info(root_, complete);
@@ -39,7 +40,7 @@ class FileTrace final : public Trace {
         const Slot& found = slot(index);
         expect_layer(layer);
         const InputGroup group = found.group.group(schema::layers).group(schema::layer_name(layer));
-        read_layer(group, info_.shape, *found.info, parts, out);
+        read_layer(group, info_.shape, *found.info, parts, out, threads_);
     }
 
     std::vector<float> output_projection(std::int32_t layer) const override {
@@ -86,6 +87,7 @@ class FileTrace final : public Trace {
     }
 
     InputGroup root_;
+    int threads_;
     TraceInfo info_;
     mutable std::mutex loading_;
     mutable std::vector<Slot> slots_;
@@ -93,12 +95,14 @@ class FileTrace final : public Trace {
 
 }  // namespace
 
-std::unique_ptr<Trace> open_trace(const std::filesystem::path& path, Unfinished unfinished) {
-    return std::make_unique<FileTrace>(InputFile::open(path), unfinished);
+std::unique_ptr<Trace> open_trace(const std::filesystem::path& path,
+                                  Unfinished unfinished,
+                                  int threads) {
+    return std::make_unique<FileTrace>(InputFile::open(path), unfinished, threads);
 }
 
 std::unique_ptr<Trace> open_trace_image(std::span<const std::byte> image, Unfinished unfinished) {
-    return std::make_unique<FileTrace>(InputFile::of_image(image, "image"), unfinished);
+    return std::make_unique<FileTrace>(InputFile::of_image(image, "image"), unfinished, 1);
 }
 
 }  // namespace kvtape

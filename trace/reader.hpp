@@ -17,10 +17,11 @@ enum class Unfinished {
 
 /// Opens a trace file. Checks the root, and every type, shape and attribute of every sequence
 /// against it, before any tensor is read; refuses a higher major version. Any thread may use the
-/// trace. Errors are io errors or format errors that name file, object, what was found and what was
-/// expected.
+/// trace. Tensors are read, verified and converted on `threads` threads. Errors are io errors or
+/// format errors that name file, object, what was found and what was expected.
 std::unique_ptr<Trace> open_trace(const std::filesystem::path& path,
-                                  Unfinished unfinished = Unfinished::refuse);
+                                  Unfinished unfinished = Unfinished::refuse,
+                                  int threads = 1);
 
 /// The same for a file that lies in memory. The bytes are copied.
 std::unique_ptr<Trace> open_trace_image(std::span<const std::byte> image,

@@ -187,7 +187,8 @@ void read_layer(const InputGroup& layer,
                 const Shape& shape,
                 const SequenceInfo& sequence,
                 const LayerParts& parts,
-                LayerData& out) {
+                LayerData& out,
+                int threads) {
     const auto queries = static_cast<std::int64_t>(sequence.query_positions.size());
     for (const TensorLayout& tensor : layer_tensors()) {
         std::vector<float>& values = out.*tensor.values;
@@ -198,11 +199,12 @@ void read_layer(const InputGroup& layer,
         const InputArray array = open_tensor(layer, tensor, shape, sequence.length(), queries);
         values.resize(static_cast<std::size_t>(array.elements()));
         const ElementType type = tensor.type(shape);
-        array.read([&](std::size_t element, std::span<const std::byte> bytes) {
+        const auto decoded = [&](std::size_t element, std::span<const std::byte> bytes) {
             decode(type,
                    bytes,
                    std::span(values).subspan(element, bytes.size() / array.element_bytes()));
-        });
+        };
+        array.read(decoded, threads);
     }
 }
 

@@ -15,12 +15,13 @@ SequenceInfo read_sequence(const InputGroup& group);
 /// parts that every layer holds.
 LayerParts check_layers(const InputGroup& group, const Shape& shape);
 
-/// Fills `out` with the parts asked for from one layer's group.
+/// Fills `out` with the parts asked for from one layer's group, on `threads` threads.
 void read_layer(const InputGroup& layer,
                 const Shape& shape,
                 const SequenceInfo& sequence,
                 const LayerParts& parts,
-                LayerData& out);
+                LayerData& out,
+                int threads);
 
 /// Whether everything a finished sequence has is there. Looks at names only.
 bool is_finished(const InputGroup& group, const Shape& shape);

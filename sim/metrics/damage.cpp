@@ -56,13 +56,6 @@ Matrix gathered_columns(MatrixView matrix, std::span<const Position> columns) {
     return gathered;
 }
 
-double norm(std::span<const double> x) {
-    double squares = 0.0;
-    for (const double value : x)
-        squares += value * value;
-    return std::sqrt(squares);
-}
-
 /// Running state of every probe of one query head while classes are added.
 class Accumulation {
   public:
@@ -90,32 +83,37 @@ class Accumulation {
         outputs_.push_back(output_);
     }
 
+    /// After the last class: fixes what all steps are compared with.
+    void finish() {
+        const Index last = masses_.cols() - 1;
+        for (Index row = 0; row < output_.rows(); ++row)
+            for (Index i = 0; i < dim_; ++i)
+                output_(row, i) /= masses_(row, last);
+    }
+
     double mass_share(Index row, Index step) const {
         return masses_(row, step) / masses_(row, masses_.cols() - 1);
     }
 
     /// ||o - o_S|| / ||o|| after `step`: 0 where they are equal, 1 where o alone is zero.
     double output_error(Index row, Index step) const {
-        const Index last = masses_.cols() - 1;
-        const double full_mass = masses_(row, last), kept_mass = masses_(row, step);
-        std::vector<double> full(static_cast<std::size_t>(dim_)), off(full.size());
+        const DoubleMatrix& sums = outputs_[static_cast<std::size_t>(step)];
+        const double mass = masses_(row, step);
+        double length = 0.0, distance = 0.0;
         for (Index i = 0; i < dim_; ++i) {
-            const auto at = static_cast<std::size_t>(i);
-            full[at] = outputs_[static_cast<std::size_t>(last)](row, i) / full_mass;
-            const double kept = kept_mass > 0.0
-                                    ? outputs_[static_cast<std::size_t>(step)](row, i) / kept_mass
-                                    : 0.0;
-            off[at] = full[at] - kept;
+            const double full = output_(row, i);
+            const double off = full - (mass > 0.0 ? sums(row, i) / mass : 0.0);
+            length += full * full;
+            distance += off * off;
         }
-        const double length = norm(full), distance = norm(off);
         if (distance == 0.0)
             return 0.0;
-        return length > 0.0 ? distance / length : 1.0;
+        return length > 0.0 ? std::sqrt(distance) / std::sqrt(length) : 1.0;
     }
 
   private:
     std::vector<double> mass_;
-    DoubleMatrix output_;
+    DoubleMatrix output_;  ///< sum of all classes so far; after `finish` the output itself
     DoubleMatrix masses_;
     std::vector<DoubleMatrix> outputs_;
     Matrix partial_;
@@ -145,6 +143,7 @@ Damage measure_damage(std::span<const MatrixView> attention,
                                classes.begins[c + 1] - classes.begins[c],
                                Eigen::OuterStride<>(weights.cols())),
                     packed[c]);
+        sum.finish();
         for (std::size_t budget = 0; budget < budgets; ++budget)
             for (Index row = 0; row < weights.rows(); ++row) {
                 const auto step = static_cast<Index>(budget) + 1;

@@ -43,7 +43,7 @@ std::vector<Json> bench_trace(const Setting& setting, const std::filesystem::pat
     const Times raw = measure(setting, [&] { bytes = read_bytes(path); });
     LayerData data;
     const Times read = measure(setting, [&] {
-        const std::unique_ptr<Trace> trace = open_trace(path);
+        const std::unique_ptr<Trace> trace = open_trace(path, Unfinished::refuse, setting.threads);
         for (std::int32_t sequence = 0; sequence < trace->sequences(); ++sequence)
             load_all(*trace, sequence, data);
     });
@@ -51,10 +51,9 @@ std::vector<Json> bench_trace(const Setting& setting, const std::filesystem::pat
     plain["bytes_per_second"] = static_cast<double>(bytes) / raw.median;
     checked["bytes_per_second"] = static_cast<double>(bytes) / read.median;
     checked["share_of_page_cache"] = raw.median / read.median;
-    for (Json* one : {&plain, &checked}) {
+    plain["threads"] = 1;
+    for (Json* one : {&plain, &checked})
         (*one)["bytes"] = bytes;
-        (*one)["threads"] = 1;
-    }
     return {plain, checked};
 }
 

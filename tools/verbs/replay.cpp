@@ -240,7 +240,8 @@ int run(const Invocation& invocation) {
     const auto& values = invocation.values;
     const std::unique_ptr<Trace> trace =
         open_trace(values["trace"].as<std::string>(),
-                   values.count("partial") != 0 ? Unfinished::allow : Unfinished::refuse);
+                   values.count("partial") != 0 ? Unfinished::allow : Unfinished::refuse,
+                   invocation.common.threads);
     const std::filesystem::path out = values["out"].as<std::string>();
     const Tables tables = replay_and_tabulate(invocation, *trace, out);
     if (invocation.common.json)
