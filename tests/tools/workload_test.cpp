@@ -218,7 +218,7 @@ TEST_CASE("Unknown tasks and parameters are refused with the nearest spelling",
           "[tools][workload]") {
     CHECK(refusal("passkye").find("did you mean 'passkey'") != std::string::npos);
     CHECK(refusal("passkey:digit=5").find("did you mean 'digits'") != std::string::npos);
-    CHECK(refusal("cooking").find("The tasks are: passkey, multikey") != std::string::npos);
+    CHECK(refusal("cooking").find("the tasks are: passkey, multikey") != std::string::npos);
     for (const char* spec : {"",
                              ":",
                              "passkey:",
