@@ -91,8 +91,9 @@ std::string four_digits(double value) {
     return shortest(kept);
 }
 
-/// The spellings of the points of `from..to:count`, evenly spaced in the logarithm.
-std::vector<std::string> log_points(std::string_view range) {
+/// The points of `from..to:count`, evenly spaced in the logarithm; those that rounding made equal
+/// to the one before are left out.
+std::vector<Budget> log_points(std::string_view range) {
     const std::size_t dots = range.find("..");
     const std::size_t colon = range.find(':', dots);
     if (colon == std::string_view::npos)
@@ -108,20 +109,23 @@ std::vector<std::string> log_points(std::string_view range) {
         refuse(range, "the first end of a range must be the smaller one");
     const double low = logarithm(first.amount());
     const double step = (logarithm(last.amount()) - low) / static_cast<double>(points - 1);
-    std::vector<std::string> spelled = {first.text()};
+    std::vector<Budget> budgets = {first};
     for (std::int64_t i = 1; i + 1 < points; ++i) {
         const double value = exponential(low + step * static_cast<double>(i));
-        spelled.push_back(
+        std::string spelled =
             first.unit() == Budget::Unit::ratio
                 ? four_digits(value)
-                : shortest(static_cast<double>(static_cast<std::int64_t>(value + 0.5))));
+                : shortest(static_cast<double>(static_cast<std::int64_t>(value + 0.5)));
         if (first.unit() == Budget::Unit::tokens)
-            spelled.back() += 't';
+            spelled += 't';
         if (first.unit() == Budget::Unit::bytes)
-            spelled.back() += 'B';
+            spelled += 'B';
+        const Budget point = Budget::parse(spelled);
+        if (budgets.back() < point && point < last)
+            budgets.push_back(point);
     }
-    spelled.push_back(last.text());
-    return spelled;
+    budgets.push_back(last);
+    return budgets;
 }
 
 }  // namespace
@@ -206,8 +210,8 @@ std::vector<Budget> parse_budgets(std::string_view list) {
         if (item.find("..") == std::string_view::npos)
             budgets.push_back(Budget::parse(item));
         else
-            for (const std::string& point : log_points(item))
-                budgets.push_back(Budget::parse(point));
+            for (const Budget& point : log_points(item))
+                budgets.push_back(point);
         begin = comma + 1;
     }
     std::set<Budget> seen;

@@ -53,8 +53,8 @@ class Budget {
 };
 
 /// Reads a comma-separated list. `1%..50%:8` stands for 8 log-spaced points, ends included; points
-/// are rounded to four significant digits (ratios) or whole numbers. Repeated budgets are usage
-/// errors.
+/// are rounded to four significant digits (ratios) or whole numbers, and a range holds each once:
+/// `1t..4t:9` is 1t,2t,3t,4t. Budgets repeated in the list are usage errors.
 std::vector<Budget> parse_budgets(std::string_view list);
 
 /// What one decision may keep, resolved for one sequence and moment.

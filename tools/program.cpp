@@ -75,6 +75,18 @@ void allow_many_open_files() {
     static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
+/// `replay needs TRACE` or `replay needs --budget LIST`, for an option that was not given.
+std::string missing_option(const Verb& verb,
+                           const std::string& option,
+                           const options::options_description& own,
+                           const options::positional_options_description& positional) {
+    const std::string name = option.substr(option.find_first_not_of('-'));
+    const std::string value = own.find(name, false).semantic()->name();
+    const bool by_place =
+        positional.max_total_count() > 0 && positional.name_for_position(0) == name;
+    return std::string(verb.name) + " needs " + (by_place ? value : "--" + name + ' ' + value);
+}
+
 int run_verb(const Verb& verb, const std::vector<std::string>& words) {
     Invocation invocation;
     options::options_description own("options of " + std::string(verb.name));
@@ -82,6 +94,7 @@ int run_verb(const Verb& verb, const std::vector<std::string>& words) {
     verb.declare(own, positional);
     options::options_description all;
     all.add(own).add(common_options(invocation.common));
+    const std::string help = "; kvtape " + std::string(verb.name) + " --help lists what it takes";
     try {
         options::store(
             options::command_line_parser(words).options(all).positional(positional).run(),
@@ -92,9 +105,13 @@ int run_verb(const Verb& verb, const std::vector<std::string>& words) {
             return exit_done;
         }
         options::notify(invocation.values);
+    } catch (const options::required_option& failure) {
+        throw usage_error(missing_option(verb, failure.get_option_name(), own, positional) + help);
+    } catch (const options::too_many_positional_options_error&) {
+        throw usage_error("too many words without an option in front; usage: kvtape " +
+                          std::string(verb.synopsis) + help);
     } catch (const options::error& failure) {
-        throw usage_error(std::string(failure.what()) + "; kvtape " + std::string(verb.name) +
-                          " --help lists what it takes");
+        throw usage_error(failure.what() + help);
     }
     invocation.common.seed = read_seed(invocation.values["seed"].as<std::string>());
     if (invocation.common.threads < 1 || invocation.common.threads > 4096)

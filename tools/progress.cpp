@@ -36,6 +36,13 @@ std::string duration_text(double seconds) {
     return std::to_string(whole / 3600) + " h " + two_digits(whole / 60 % 60) + " min";
 }
 
+std::string model_progress(std::string_view task, std::int64_t ran, std::int64_t prompt_len) {
+    const bool answers = ran >= prompt_len;
+    return std::string(task) + ", token " +
+           (answers ? std::to_string(ran - prompt_len + 1) + " of the answer"
+                    : std::to_string(ran) + " of " + std::to_string(prompt_len) + " of the prompt");
+}
+
 std::string bar_text(std::int64_t done, std::int64_t total, int width) {
     const double share = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 1.0;
     const int filled = static_cast<int>(std::clamp(share, 0.0, 1.0) * width);

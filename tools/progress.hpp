@@ -41,6 +41,10 @@ class Progress {
 /// `3 s`, `4 min 05 s`, `2 h 07 min`; negative durations are 0.
 std::string duration_text(double seconds);
 
+/// How far a model has come in one sequence of `task`: `where, token 512 of 1040 of the prompt`,
+/// and behind the prompt `where, token 3 of the answer`.
+std::string model_progress(std::string_view task, std::int64_t ran, std::int64_t prompt_len);
+
 /// One state of a bar of `width` characters: `[=====>    ]`. `total` of 0 is a full bar.
 std::string bar_text(std::int64_t done, std::int64_t total, int width);
 

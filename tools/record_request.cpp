@@ -111,6 +111,22 @@ void expect_writable(const fs::path& out, bool overwrite) {
         throw errno_error("creating " + out.string());
 }
 
+void refuse_beyond(std::int32_t max_positions,
+                   const std::string& task,
+                   std::int64_t context,
+                   const std::string& question_text,
+                   std::int64_t question,
+                   std::int64_t answer) {
+    if (context + question + answer <= max_positions)
+        return;
+    throw usage_error("recording " + task + ": " + std::to_string(context) +
+                      " tokens of context, " + question_text + " and an answer of up to " +
+                      std::to_string(answer) + " do not fit into the " +
+                      std::to_string(max_positions) +
+                      " positions of the model (max_position_embeddings in its config.json); use "
+                      "a shorter context (--length) or a lower --max-new-tokens");
+}
+
 }  // namespace
 
 void declare_record(options::options_description& own, options::positional_options_description&) {
@@ -187,6 +203,28 @@ std::unique_ptr<model::Backend> make_backend(const RecordRequest& request, Eleme
         return model::cuda_backend(request.element_type.value_or(stored), 0);
     return model::cpu_backend(request.element_type.value_or(ElementType::float32),
                               request.recording.threads);
+}
+
+void expect_room(const RecordRequest& request, std::int32_t max_positions) {
+    for (const workload::Task& task : request.tasks)
+        refuse_beyond(max_positions,
+                      task.spec,
+                      request.documents.length,
+                      "a question",
+                      1,
+                      request.recording.max_new_tokens);
+}
+
+void expect_room(const RecordRequest& request,
+                 const workload::Prompt& prompt,
+                 std::int32_t max_positions) {
+    const Position question = prompt.prompt_len - prompt.context_len;
+    refuse_beyond(max_positions,
+                  prompt.task,
+                  prompt.context_len,
+                  std::to_string(question) + " of question",
+                  question,
+                  request.recording.max_new_tokens);
 }
 
 std::vector<workload::Prompt> make_prompts(const RecordRequest& request,

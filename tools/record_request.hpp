@@ -38,6 +38,13 @@ RecordRequest read_record_request(const Invocation& invocation);
 /// The backend asked for: `auto` is CUDA where it works. Without a type, CUDA computes in `stored`
 /// and the CPU in float32.
 std::unique_ptr<model::Backend> make_backend(const RecordRequest& request, ElementType stored);
+/// Refuses with a usage error, before any document is made, a length that leaves the model no
+/// position for the question and the answer.
+void expect_room(const RecordRequest& request, std::int32_t max_positions);
+/// The same for a finished prompt.
+void expect_room(const RecordRequest& request,
+                 const workload::Prompt& prompt,
+                 std::int32_t max_positions);
 /// Every prompt, in order.
 std::vector<workload::Prompt> make_prompts(const RecordRequest& request,
                                            const model::Tokenizer& tokenizer);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 namespace kvtape {
 namespace {
@@ -47,12 +48,15 @@ Position first_query(const workload::Prompt& prompt, Position context_queries) {
 
 }  // namespace
 
-QueryRecorder::QueryRecorder(const Shape& shape, Position first)
+QueryRecorder::QueryRecorder(const Shape& shape, Position first, std::function<void(Position)> ran)
     : shape_(shape),
       first_(first),
+      ran_(std::move(ran)),
       layers_(static_cast<std::size_t>(shape.layers)) {}
 
 TapRequest QueryRecorder::wants(std::int32_t, const Block& block) {
+    if (ran_)
+        ran_(block.begin);
     const Position begin = std::max(first_, block.begin);
     wanted_.resize(static_cast<std::size_t>(std::max(0, block.end - begin)));
     std::iota(wanted_.begin(), wanted_.end(), begin);
@@ -94,7 +98,7 @@ Recording::Recording(model::Transformer& model,
                      const RecordingOptions& options)
     : model_(model),
       options_(options),
-      queries_(model.shape(), first_query(prompt, options.context_queries)),
+      queries_(model.shape(), first_query(prompt, options.context_queries), options.progress),
       cache_(model, prompt.context_len) {
     const model::Generation generation =
         model::generate(model,

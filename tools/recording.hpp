@@ -7,6 +7,7 @@
 #include "trace/trace.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,8 @@ namespace kvtape {
 /// Collects the queries, attention outputs and normalisers of every position from `first` on.
 class QueryRecorder : public Tap {
   public:
-    QueryRecorder(const Shape& shape, Position first);
+    /// `ran` is told, whenever a layer is about to run, how many positions came before.
+    QueryRecorder(const Shape& shape, Position first, std::function<void(Position)> ran = {});
 
     TapRequest wants(std::int32_t layer, const Block& block) override;
     void take(const TapRows& rows) override;
@@ -35,6 +37,7 @@ class QueryRecorder : public Tap {
 
     Shape shape_;
     Position first_;
+    std::function<void(Position)> ran_;
     std::vector<Position> wanted_;
     std::vector<Rows> layers_;
 };
@@ -44,6 +47,8 @@ struct RecordingOptions {
     Position max_new_tokens = 96;
     bool attention = false;  ///< keep the probability rows of the recorded queries too
     int threads = 1;
+    /// Told how many positions the model has run over, again and again while it runs.
+    std::function<void(Position)> progress = {};
 };
 
 /// One run of a model over one prompt: the sequence as a trace holds it.

@@ -43,6 +43,21 @@ std::vector<std::int32_t> all_of(std::int32_t count) {
     return indices;
 }
 
+/// The recorded tasks that one word of `--tasks` means: a whole spec that one, `passkey` every
+/// `passkey:digits=N`.
+std::set<std::string> tasks_meant(const std::string& word, const std::set<std::string>& recorded) {
+    std::set<std::string> meant;
+    for (const std::string& task : recorded)
+        if (task == word || task.substr(0, task.find(':')) == word)
+            meant.insert(task);
+    if (!meant.empty())
+        return meant;
+    std::string list;
+    for (const std::string& task : recorded)
+        list += (list.empty() ? "" : ", ") + task;
+    throw usage_error("reading --tasks: the trace has no task '" + word + "'; it has " + list);
+}
+
 /// The sequences that `--sequences` and `--tasks` leave.
 std::vector<std::int32_t> chosen_sequences(const Invocation& invocation, const Trace& trace) {
     std::vector<std::int32_t> chosen =
@@ -57,16 +72,8 @@ std::vector<std::int32_t> chosen_sequences(const Invocation& invocation, const T
     for (std::int32_t i = 0; i < trace.sequences(); ++i)
         known.insert(trace.sequence(i).task);
     std::set<std::string> wanted;
-    for (const std::string& task : split(invocation.values["tasks"].as<std::string>())) {
-        if (!known.contains(task)) {
-            std::string list;
-            for (const std::string& name : known)
-                list += (list.empty() ? "" : ", ") + name;
-            throw usage_error("reading --tasks: the trace has no task '" + task + "'; it has " +
-                              list);
-        }
-        wanted.insert(task);
-    }
+    for (const std::string& word : split(invocation.values["tasks"].as<std::string>()))
+        wanted.merge(tasks_meant(word, known));
     std::erase_if(chosen, [&](std::int32_t i) { return !wanted.contains(trace.sequence(i).task); });
     if (chosen.empty())
         throw usage_error("reading --tasks and --sequences: together they leave no sequence");

@@ -51,6 +51,14 @@ expect_success replay "$small" --policy knorm --policy snapkv --budget 10%,64t -
 rm -f steps/run.json
 diff -r steps once >difference || complain "a repaired folder differs: $(cat difference)"
 
+expect_success replay "$small" --policy knorm --budget 50% --tasks passkey --out passkey
+expect_success replay "$small" --policy knorm --budget 50% --tasks passkey:digits=5 --out digits
+cmp -s passkey/recall.csv digits/recall.csv || complain 'the name of a task does not select it'
+cut -d , -f 7 passkey/summary.csv | grep -q '^2$' || complain 'not the two sequences of passkey'
+expect_refusal 2 "no task 'passkey:digits=4'; it has passkey:digits=5, where" \
+    replay "$small" --policy knorm --budget 50% --tasks passkey:digits=4 --out refused
+expect_absent refused
+
 expect_success replay "$small" --policy knorm --budget 50% --tasks where --sequences 2 --layers 0,5 --out part
 python3 - part <<'PYTHON' || complain 'a subset holds more or less than was asked for'
 import csv

@@ -81,4 +81,18 @@ record 2 'dtype' --workload passkey --dtype int4
 record 2 'queries' --workload passkey --queries last=-1
 record 2 'attention' --workload passkey --attention some
 expect_refusal 2 'out' record --workload passkey --length 256
+record 2 '8192 tokens of context.*8192 positions.*--length' --workload passkey --length 8192
+record 2 '16777216 tokens of context.*max_position_embeddings' --workload where --length 16777216
+record 2 '8095 tokens of context, [0-9]+ of question and an answer of up to 96 .*8192' --workload where --length 8095
+record 2 'answer of up to 9000 .*max-new-tokens' --workload where --length 256 --max-new-tokens 9000
+expect_refusal 2 '--out is empty' record --workload where --out ''
+expect_refusal 2 '--out is empty' replay "$small" --policy knorm --budget 0.5 --out ''
+
+# What is missing is named as the synopsis names it.
+expect_refusal 2 'replay needs TRACE;' replay --policy knorm --budget 0.5 --out replayed
+expect_refusal 2 'replay needs --budget LIST;' replay "$small" --policy knorm --out replayed
+expect_refusal 2 'info needs FILE;' info
+expect_refusal 2 'check needs FILE;' check
+expect_refusal 2 'record needs --out FILE;' record --workload passkey
+expect_refusal 2 'usage: kvtape info FILE' info "$small" "$small"
 finish

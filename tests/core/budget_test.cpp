@@ -89,6 +89,15 @@ TEST_CASE("lists keep their order and ranges are log-spaced with both ends", "[c
     CHECK(texts(parse_budgets("1%..50%:8")).size() == 8);
 }
 
+TEST_CASE("points of a range that are rounded to the same number count once", "[core][budget]") {
+    CHECK(texts(parse_budgets("1t..2t:9")) == std::vector<std::string>{"1t", "2t"});
+    CHECK(texts(parse_budgets("1t..4t:9")) == std::vector<std::string>{"1t", "2t", "3t", "4t"});
+    CHECK(texts(parse_budgets("1t..10t:20")).size() == 10);
+    CHECK(texts(parse_budgets("1B..3B:1000")) == std::vector<std::string>{"1B", "2B", "3B"});
+    CHECK(texts(parse_budgets("99.99%..100%:40")).front() == "99.99%");
+    CHECK(texts(parse_budgets("99.99%..100%:40")).back() == "100%");
+}
+
 TEST_CASE("repeated budgets and broken ranges are refused", "[core][budget]") {
     for (const char* list : {"0.5,50%",
                              "0.1,,0.2",
@@ -96,7 +105,7 @@ TEST_CASE("repeated budgets and broken ranges are refused", "[core][budget]") {
                              "50%..1%:3",
                              "1%..10t:3",
                              "1%..50%:1",
-                             "1t..2t:9",
+                             "2t,1t..4t:9",
                              "1%..50%:x",
                              "..:3",
                              "0.1,"}) {

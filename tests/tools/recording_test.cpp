@@ -39,6 +39,17 @@ float at(const std::vector<float>& values, std::size_t index) {
 
 }  // namespace
 
+TEST_CASE("A recording says while it runs how far the model has come", "[tools][recording]") {
+    Setting setting;
+    std::vector<Position> told;
+    const Recording recording =
+        setting.record({.progress = [&](Position ran) { told.push_back(ran); }});
+    REQUIRE(!told.empty());
+    CHECK(told.front() == 0);
+    CHECK(std::is_sorted(told.begin(), told.end()));
+    CHECK(told.back() == recording.sequence().length() - 1);
+}
+
 TEST_CASE("The last context queries, the question's and the answer's are recorded",
           "[tools][recording]") {
     Setting setting;

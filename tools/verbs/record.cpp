@@ -74,7 +74,11 @@ std::vector<TaskTally> record_all(model::Transformer& model,
     for (const workload::Prompt& prompt : prompts) {
         progress.update(done, prompt.task);
         const auto start = Clock::now();
-        const Recording recording(model, tokenizer, prompt, request.recording);
+        RecordingOptions options = request.recording;
+        options.progress = [&](Position ran) {
+            progress.update(done, model_progress(prompt.task, ran, prompt.prompt_len));
+        };
+        const Recording recording(model, tokenizer, prompt, options);
         const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
         writer.begin_sequence(recording.sequence());
         for (std::int32_t layer = 0; layer < model.shape().layers; ++layer)
@@ -111,8 +115,11 @@ void print(const std::vector<TaskTally>& tallies,
 int run(const Invocation& invocation) {
     const RecordRequest request = read_record_request(invocation);
     const model::Config config = model::Config::load(request.model / "config.json");
+    expect_room(request, config.max_positions);
     const model::Tokenizer tokenizer = model::Tokenizer::load(request.model / "tokenizer.json");
     const std::vector<workload::Prompt> prompts = make_prompts(request, tokenizer);
+    for (const workload::Prompt& prompt : prompts)
+        expect_room(request, prompt, config.max_positions);
     const std::unique_ptr<model::Backend> backend = make_backend(request, config.stored_type);
     model::Transformer model = model::Transformer::load(request.model, *backend);
     TraceWriter writer(request.out,

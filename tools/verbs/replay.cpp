@@ -238,6 +238,8 @@ void declare(options::options_description& own,
 
 int run(const Invocation& invocation) {
     const auto& values = invocation.values;
+    if (values["out"].as<std::string>().empty())
+        throw usage_error("--out is empty; name the directory of the results");
     const std::unique_ptr<Trace> trace =
         open_trace(values["trace"].as<std::string>(),
                    values.count("partial") != 0 ? Unfinished::allow : Unfinished::refuse,
