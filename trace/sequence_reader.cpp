@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/half.hpp"
+#include "core/memory.hpp"
 #include "trace/array.hpp"
 #include "trace/layer_layout.hpp"
 #include "trace/schema.hpp"
@@ -197,7 +198,7 @@ void read_layer(const InputGroup& layer,
             continue;
         }
         const InputArray array = open_tensor(layer, tensor, shape, sequence.length(), queries);
-        values.resize(static_cast<std::size_t>(array.elements()));
+        resize_scratch(values, static_cast<std::size_t>(array.elements()));
         const ElementType type = tensor.type(shape);
         const auto decoded = [&](std::size_t element, std::span<const std::byte> bytes) {
             decode(type,

@@ -10,7 +10,6 @@
 namespace kvtape::bench {
 namespace {
 
-constexpr std::size_t tensor_floats = std::size_t{8} * 32768 * 128 * 2;  // K and V of one layer
 constexpr std::int64_t chain_length = 40'000'000;
 
 /// Chains of fused multiply-adds, enough to hide their latency. Returns something that depends on
@@ -58,9 +57,9 @@ float read_all(const float* data, std::size_t count) {
 
 }  // namespace
 
-Peaks measure_peaks(const Setting& setting) {
+Peaks measure_peaks(const Setting& setting, std::span<const float> tensor) {
     const std::size_t threads = static_cast<std::size_t>(setting.threads);
-    std::vector<float> tensor(tensor_floats, 1.0f), results(threads);
+    std::vector<float> results(threads);
     Peaks peaks;
     peaks.read = measure(setting, [&] {
         parallel_for(threads, setting.threads, [&](std::size_t i) {
@@ -80,6 +79,14 @@ Peaks measure_peaks(const Setting& setting) {
     peaks.flops_per_second = 2.0 * 12.0 * lanes * static_cast<double>(chain_length) *
                              static_cast<double>(threads) / peaks.multiply.median;
     return peaks;
+}
+
+std::vector<Json> peak_rows(const Setting& setting, const Peaks& peaks) {
+    Json read = row("read memory", setting, peaks.read);
+    read["bytes_per_second"] = peaks.read_bytes_per_second;
+    Json multiply = row("fused multiply-adds", setting, peaks.multiply);
+    multiply["flops_per_second"] = peaks.flops_per_second;
+    return {read, multiply};
 }
 
 }  // namespace kvtape::bench

@@ -1,5 +1,6 @@
 #include "tools/bench/scorers.hpp"
 
+#include "core/memory.hpp"
 #include "core/parallel.hpp"
 #include "core/philox.hpp"
 #include "policies/spec.hpp"
@@ -10,7 +11,8 @@ namespace kvtape::bench {
 namespace {
 
 std::vector<float> random_tensor(std::size_t count, std::uint64_t stream, int threads) {
-    std::vector<float> tensor(count);
+    std::vector<float> tensor;
+    resize_scratch(tensor, count);
     const Philox random(1, stream);
     constexpr std::size_t stretch = 1 << 16;
     parallel_for((count + stretch - 1) / stretch, threads, [&](std::size_t part) {
@@ -29,8 +31,7 @@ class RandomLayer {
   public:
     RandomLayer(const LayerSize& size, int threads)
         : size_(size),
-          keys_(tensor(size.shape.kv_heads, size.tokens, size.shape.head_dim, 1, threads)),
-          values_(tensor(size.shape.kv_heads, size.tokens, size.shape.head_dim, 2, threads)),
+          cache_(tensor(2 * size.shape.kv_heads, size.tokens, size.shape.head_dim, 1, threads)),
           queries_(tensor(size.shape.query_heads, size.window, size.shape.head_dim, 3, threads)),
           column_sums_(tensor(size.shape.query_heads, size.tokens, 1, 4, threads)),
           positions_(static_cast<std::size_t>(size.tokens)) {
@@ -44,15 +45,15 @@ class RandomLayer {
         const Position window = std::min(needs.window, size_.window);
         std::vector<HeadView> views;
         for (Eigen::Index head = 0; head < size_.shape.kv_heads; ++head) {
-            const auto part = [&](bool wanted, const std::vector<float>& tensor) {
-                return wanted ? view(tensor.data() + head * tokens * dim, tokens, dim)
+            const auto part = [&](bool wanted, Eigen::Index place) {
+                return wanted ? view(cache_.data() + place * tokens * dim, tokens, dim)
                               : view(nullptr, 0, dim);
             };
             views.push_back(
                 {.id = {0, static_cast<std::int32_t>(head)},
                  .positions = positions_,
-                 .keys = part(needs.keys, keys_),
-                 .values = part(needs.values, values_),
+                 .keys = part(needs.keys, head),
+                 .values = part(needs.values, size_.shape.kv_heads + head),
                  .observed = {.positions =
                                   std::span(positions_).last(static_cast<std::size_t>(window)),
                               .queries = view(queries_.data() + head * group * size_.window * dim,
@@ -65,6 +66,9 @@ class RandomLayer {
         }
         return views;
     }
+
+    /// Keys and values.
+    std::span<const float> cache() const { return cache_; }
 
   private:
     static std::vector<float> tensor(std::int32_t heads,
@@ -79,7 +83,8 @@ class RandomLayer {
     }
 
     LayerSize size_;
-    std::vector<float> keys_, values_, queries_, column_sums_;
+    std::vector<float> cache_;  ///< keys, then values
+    std::vector<float> queries_, column_sums_;
     std::vector<Position> positions_;
 };
 
@@ -115,10 +120,10 @@ double product_flops(const Needs& needs, const LayerSize& size) {
 
 std::vector<Json> bench_scorers(const Setting& setting,
                                 const LayerSize& size,
-                                const std::vector<std::string>& specs,
-                                const Peaks& peaks) {
+                                const std::vector<std::string>& specs) {
     const RandomLayer layer(size, setting.threads);
-    std::vector<Json> rows;
+    const Peaks peaks = measure_peaks(setting, layer.cache());
+    std::vector<Json> rows = peak_rows(setting, peaks);
     for (const std::string& spec : specs) {
         const PolicyRun run = make_policy(spec);
         const Needs needs = run.policy->needs();

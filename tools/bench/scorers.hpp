@@ -14,12 +14,12 @@ struct LayerSize {
     Position window = 64;  ///< recorded queries at the end
 };
 
-/// One row per policy spec: the time one `Session::observe` takes over the layer, the bytes it
+/// The peaks of this machine over the keys and values of the layer, then one row per policy spec:
+/// the time one `Session::observe` takes over the layer, the bytes it
 /// reads and the multiply-adds of its products, each as a share of the measured peak; and the time
 /// with the decisions at one budget and at 32.
 std::vector<Json> bench_scorers(const Setting& setting,
                                 const LayerSize& size,
-                                const std::vector<std::string>& specs,
-                                const Peaks& peaks);
+                                const std::vector<std::string>& specs);
 
 }  // namespace kvtape::bench

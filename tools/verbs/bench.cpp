@@ -1,6 +1,5 @@
 #include "core/error.hpp"
 #include "tools/bench/files.hpp"
-#include "tools/bench/peaks.hpp"
 #include "tools/bench/prompt.hpp"
 #include "tools/bench/scorers.hpp"
 #include "tools/needle_model.hpp"
@@ -32,14 +31,6 @@ bench::LayerSize layer_size(Position tokens) {
 void print(const std::vector<Json>& rows) {
     for (const Json& row : rows)
         std::cout << row.dump() << std::endl;
-}
-
-std::vector<Json> peak_rows(const Setting& setting, const bench::Peaks& peaks) {
-    Json read = row("read memory", setting, peaks.read);
-    read["bytes_per_second"] = peaks.read_bytes_per_second;
-    Json multiply = row("fused multiply-adds", setting, peaks.multiply);
-    multiply["flops_per_second"] = peaks.flops_per_second;
-    return {read, multiply};
 }
 
 std::vector<std::string> chosen(const Invocation& invocation) {
@@ -100,12 +91,10 @@ int run(const Invocation& invocation) {
     };
     if (asked("trace") && values.count("trace") == 0)
         throw usage_error("benchmarking trace: name a file with --trace TRACE");
-    if (asked("peaks") || asked("scorers")) {
-        const bench::Peaks peaks = bench::measure_peaks(setting);
-        print(peak_rows(setting, peaks));
-        if (asked("scorers"))
-            print(bench::bench_scorers(setting, layer_size(tokens), specs, peaks));
-    }
+    if (!asked("scorers"))
+        specs.clear();
+    if (asked("peaks") || asked("scorers"))
+        print(bench::bench_scorers(setting, layer_size(tokens), specs));
     if (asked("prompt"))
         print(bench::bench_prompt(setting,
                                   values.count("model") != 0
