@@ -13,7 +13,8 @@ namespace kvtape {
 class Schedule {
   public:
     /// Reads `prefill`. `prompt`, `block:N` and `+decode` are well-formed but not replayed by this
-    /// version; they and anything else are usage errors that list what is.
+    /// version, and refused as such; what is malformed is refused with the grammar. Both are usage
+    /// errors.
     static Schedule parse(std::string_view text);
 
     const std::string& text() const { return text_; }

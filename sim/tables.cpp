@@ -161,6 +161,21 @@ bool same_budget(const Budget& a, const Budget& b) {
     return !(a < b) && !(b < a);
 }
 
+/// Share of the context of the sequences in a result that its budget stands for.
+double asked_ratio(const Trace& trace,
+                   const Budget& budget,
+                   const std::vector<std::vector<HeadResult>>& heads) {
+    std::int64_t asked = 0, all = 0;
+    for (std::size_t s = 0; s < heads.size(); ++s) {
+        const Position tokens = trace.sequence(static_cast<std::int32_t>(s)).context_len;
+        const std::int64_t rows = std::ssize(heads[s]);
+        all += rows * tokens;
+        if (rows > 0)
+            asked += rows * budget.tokens_of(tokens, trace.info().shape);
+    }
+    return all > 0 ? static_cast<double>(asked) / static_cast<double>(all) : 0.0;
+}
+
 /// The oracle's weighted recall minus this one's at the same budget and schedule: the mean over the
 /// sequences of the task that both hold.
 std::optional<double> regret(const std::vector<Result>& results,
@@ -278,6 +293,7 @@ Tables make_tables(const Trace& trace,
                                 .query_source = results[r].query_source,
                                 .schedule = results[r].schedule,
                                 .budget = results[r].budget.text(),
+                                .asked_ratio = asked_ratio(trace, results[r].budget, heads[r]),
                                 .summary = summaries[r].all});
     return tables;
 }

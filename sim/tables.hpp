@@ -15,6 +15,7 @@ struct Cell {
     std::string query_source;
     std::string schedule;
     std::string budget;
+    double asked_ratio = 0.0;  ///< share of the context that the budget stands for
     TaskSummary summary;
 };
 

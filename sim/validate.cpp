@@ -1,6 +1,7 @@
 #include "sim/validate.hpp"
 
 #include "core/error.hpp"
+#include "policies/parts/budget.hpp"
 
 #include <algorithm>
 #include <string>
@@ -8,16 +9,20 @@
 namespace kvtape {
 namespace {
 
-/// Whether `kept` of `held` entries obey the rule. A variant that follows foreign arithmetic may
-/// keep less than the exact count, never more.
-bool obeys(const PolicyRun& policy, std::ptrdiff_t kept, Position held, const Limit& limit) {
-    const Position most = std::min(limit.tokens, held);
-    const bool variant = policy.policy->parameters().contains("compat");
-    switch (policy.info->budget_rule) {
+/// Whose arithmetic the policy's own parameters name.
+Compat compat_of(const PolicyRun& policy) {
+    const Json parameters = policy.policy->parameters();
+    const auto compat = parameters.find("compat");
+    return compat != parameters.end() && *compat == "kvpress" ? Compat::kvpress : Compat::none;
+}
+
+/// Whether `kept` of `held` entries obey the rule.
+bool obeys(BudgetRule rule, Compat compat, std::ptrdiff_t kept, Position held, const Limit& limit) {
+    switch (rule) {
         case BudgetRule::exact:
-            return variant ? kept <= most + 1 && kept >= 1 : kept == most;
+            return kept == tokens_of(compat, limit, held);
         case BudgetRule::at_most:
-            return kept <= most;
+            return kept <= std::min(limit.tokens, held);
         case BudgetRule::own:
             break;
     }
@@ -31,6 +36,8 @@ void validate(const Decision& decision,
               const SequenceInfo& sequence,
               std::span<const std::int32_t> layers,
               const Limit& limit) {
+    const BudgetRule rule = policy.info->budget_rule;
+    const Compat compat = compat_of(policy);
     for (const std::int32_t layer : layers)
         for (std::int32_t head = 0; head < decision.kv_heads(); ++head) {
             const std::vector<Position>& keep = decision[{layer, head}];
@@ -38,7 +45,8 @@ void validate(const Decision& decision,
                 std::adjacent_find(keep.begin(), keep.end(), std::greater_equal<>()) == keep.end();
             const bool inside =
                 keep.empty() || (keep.front() >= 0 && keep.back() < sequence.context_len);
-            if (ascending && inside && obeys(policy, std::ssize(keep), sequence.context_len, limit))
+            if (ascending && inside &&
+                obeys(rule, compat, std::ssize(keep), sequence.context_len, limit))
                 continue;
             throw internal_error(
                 "checking what " + policy.spec + " keeps of sequence " + sequence.name +

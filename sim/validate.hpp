@@ -12,7 +12,8 @@ namespace kvtape {
 
 /// Throws an internal error that names the policy unless, in every head of `layers`, what is kept
 /// is ascending, without repetition, inside the context, and as much as the policy's budget rule
-/// says.
+/// says. A variant that follows kvpress keeps exactly what kvpress does, which may be one token
+/// less than the limit.
 void validate(const Decision& decision,
               const PolicyRun& policy,
               const SequenceInfo& sequence,

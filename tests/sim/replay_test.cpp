@@ -1,6 +1,6 @@
 #include "sim/replay.hpp"
 
-#include "core/error.hpp"
+#include "tests/sim/cases.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/golden.hpp"
 #include "tests/support/synthetic_trace.hpp"
@@ -9,34 +9,13 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <string>
 #include <tuple>
 
 using namespace kvtape;
+using namespace kvtape::tests;
 
 namespace {
-
-std::vector<std::int32_t> first_numbers(std::int32_t count) {
-    std::vector<std::int32_t> numbers(static_cast<std::size_t>(count));
-    std::iota(numbers.begin(), numbers.end(), 0);
-    return numbers;
-}
-
-ReplayRequest request_for(const Trace& trace) {
-    ReplayRequest request;
-    request.trace = &trace;
-    request.sequences = first_numbers(trace.sequences());
-    request.layers = first_numbers(trace.info().shape.layers);
-    return request;
-}
-
-std::vector<PolicyRun> make_policies(const std::vector<std::string>& specs) {
-    std::vector<PolicyRun> policies;
-    for (const std::string& spec : specs)
-        policies.push_back(make_policy(spec));
-    return policies;
-}
 
 /// Every decision by spec, budget and sequence.
 using Decisions = std::map<std::tuple<std::string, std::string, std::int32_t>, Decision>;
@@ -106,23 +85,6 @@ PolicyRun counting_policy(CountingPolicy::Calls& calls, Position excess = 0) {
     return {.info = &counting_info,
             .policy = std::make_unique<CountingPolicy>(calls, excess),
             .spec = "counting"};
-}
-
-/// The one-line error of `action`, which must have the given kind.
-template <typename Action>
-std::string refusal(ErrorKind kind, const Action& action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        CHECK(error.kind() == kind);
-        return error.what();
-    }
-    FAIL("nothing was refused");
-    return "";
-}
-
-bool mentions(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
 }
 
 }  // namespace
@@ -272,8 +234,59 @@ TEST_CASE("a policy that keeps more than its budget is a bug that is named", "[s
     CHECK(mentions(message, "11 tokens"));
 }
 
+TEST_CASE("a policy that keeps fewer tokens than its exact budget is a bug that is named",
+          "[sim][replay]") {
+    const SyntheticTrace trace({});
+    CountingPolicy::Calls calls;
+    const PolicyRun policy = counting_policy(calls, -1);
+    const ReplayTask task{.policy = &policy, .budgets = parse_budgets("10t")};
+    CHECK(mentions(
+        refusal(ErrorKind::internal,
+                [&] { replay(request_for(trace), std::span(&task, 1), [](const Decided&) {}); }),
+        "9 tokens"));
+}
+
+TEST_CASE("variants that follow kvpress keep what kvpress keeps, at most one token less",
+          "[sim][replay]") {
+    const SyntheticTrace trace({.context = 100});
+    int shorter = 0;
+    for (int percent = 1; percent <= 100; ++percent) {
+        const std::string budget = std::to_string(percent) + '%';
+        for (const auto& [key, decision] :
+             decide(request_for(trace), make_policies({"knorm:compat=kvpress"}), budget)) {
+            const std::ptrdiff_t kept = std::ssize(decision[{0, 0}]);
+            CHECK((kept == percent || kept == percent - 1));
+            shorter += kept < percent ? 1 : 0;
+        }
+    }
+    CHECK(shorter > 0);
+}
+
 TEST_CASE("schedules that are not replayed yet are refused by name", "[sim][schedule]") {
     CHECK(Schedule::parse("prefill").text() == "prefill");
-    for (const std::string text : {"prompt", "block:64", "prefill+decode", "", "block:"})
-        CHECK(mentions(refusal(ErrorKind::usage, [&] { Schedule::parse(text); }), "prefill"));
+    for (const std::string text :
+         {"prompt", "block:64", "prefill+decode", "prompt+decode", "block:1+decode"}) {
+        const std::string message = refusal(ErrorKind::usage, [&] { Schedule::parse(text); });
+        CHECK(mentions(message, '\'' + text + '\''));
+        CHECK(mentions(message, "this version replays the schedule prefill"));
+        CHECK_FALSE(mentions(message, "block:N"));
+    }
+}
+
+TEST_CASE("a malformed schedule is refused with the grammar", "[sim][schedule]") {
+    for (const std::string text : {"",
+                                   "sometimes",
+                                   "Prefill",
+                                   "block",
+                                   "block:",
+                                   "block:0",
+                                   "block:-4",
+                                   "block:64x",
+                                   "block:99999999999",
+                                   "+decode",
+                                   "prefill+decode+decode",
+                                   "prefill+",
+                                   "prefill "})
+        for (const std::string part : {"prefill", "prompt", "block:N", "+decode"})
+            CHECK(mentions(refusal(ErrorKind::usage, [&] { Schedule::parse(text); }), part));
 }

@@ -1,0 +1,55 @@
+#pragma once
+
+#include "core/error.hpp"
+#include "policies/spec.hpp"
+#include "sim/replay.hpp"
+#include "tests/support/catch.hpp"
+
+#include <cstdint>
+#include <numeric>
+#include <string>
+#include <vector>
+
+namespace kvtape::tests {
+
+/// 0 .. count - 1.
+inline std::vector<std::int32_t> first_numbers(std::int32_t count) {
+    std::vector<std::int32_t> numbers(static_cast<std::size_t>(count));
+    std::iota(numbers.begin(), numbers.end(), 0);
+    return numbers;
+}
+
+/// Everything in the trace, at the default schedule, source and seed.
+inline ReplayRequest request_for(const Trace& trace) {
+    ReplayRequest request;
+    request.trace = &trace;
+    request.sequences = first_numbers(trace.sequences());
+    request.layers = first_numbers(trace.info().shape.layers);
+    return request;
+}
+
+inline std::vector<PolicyRun> make_policies(const std::vector<std::string>& specs) {
+    std::vector<PolicyRun> policies;
+    for (const std::string& spec : specs)
+        policies.push_back(make_policy(spec));
+    return policies;
+}
+
+/// The one-line error of `action`, which must have the given kind.
+template <typename Action>
+std::string refusal(ErrorKind kind, const Action& action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        CHECK(error.kind() == kind);
+        return error.what();
+    }
+    FAIL("nothing was refused");
+    return "";
+}
+
+inline bool mentions(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+}  // namespace kvtape::tests

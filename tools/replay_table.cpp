@@ -1,0 +1,110 @@
+#include "tools/replay_table.hpp"
+
+#include "core/budget.hpp"
+#include "tools/table.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <map>
+#include <tuple>
+
+namespace kvtape {
+namespace {
+
+/// Share of the context that a policy may keep beyond what was asked before its cell is marked.
+constexpr double tolerated_excess = 0.01;
+
+/// Where a row stands: `full`, `oracle`, all others by name, `random`.
+using RowKey = std::tuple<int, std::string>;
+
+std::string policy_name(const Cell& cell) {
+    return cell.policy.substr(0, cell.policy.find(':'));
+}
+
+std::string row_name(const Cell& cell) {
+    std::string name = cell.policy;
+    if (cell.query_source != "agnostic" && policy_name(cell) != "oracle")
+        name += " (" + cell.query_source + ")";
+    return name;
+}
+
+RowKey row_key(const Cell& cell) {
+    const std::map<std::string, int> places = {{"full", 0}, {"oracle", 1}, {"random", 3}};
+    const auto place = places.find(policy_name(cell));
+    return {place != places.end() ? place->second : 2, row_name(cell)};
+}
+
+bool keeps_more_than_asked(const Cell& cell) {
+    return policy_name(cell) != "full" &&
+           cell.summary.kept_ratio > cell.asked_ratio + tolerated_excess;
+}
+
+std::string formatted(const char* format, double number) {
+    char text[32];
+    std::snprintf(text, sizeof text, format, number);
+    return text;
+}
+
+std::string cell_text(const Cell& cell, bool any_marked) {
+    const auto& recall = cell.summary.needle_recall_weighted;
+    std::string text = recall ? formatted("%.2f", recall->mean) : "-";
+    if (any_marked)
+        text += keeps_more_than_asked(cell) ? '*' : ' ';
+    return text;
+}
+
+std::vector<std::string> budget_columns(const std::vector<Cell>& cells) {
+    std::vector<Budget> budgets;
+    for (const Cell& cell : cells)
+        budgets.push_back(Budget::parse(cell.budget));
+    std::sort(budgets.begin(), budgets.end());
+    std::vector<std::string> columns;
+    for (const Budget& budget : budgets)
+        if (std::find(columns.begin(), columns.end(), budget.text()) == columns.end())
+            columns.push_back(budget.text());
+    return columns;
+}
+
+/// Cells of a row by column.
+using Row = std::map<std::size_t, const Cell*>;
+
+std::string footnote(const std::map<RowKey, Row>& rows) {
+    std::string note;
+    for (const auto& [key, row] : rows) {
+        std::string kept;
+        for (const auto& [column, cell] : row)
+            if (keeps_more_than_asked(*cell))
+                kept += (kept.empty() ? ' ' + std::get<std::string>(key) + ' ' : ", ") +
+                        formatted("%.0f", 100.0 * cell->summary.kept_ratio) + " % at " +
+                        cell->budget;
+        if (!kept.empty())
+            note += (note.empty() ? "* keeps more than asked:" : ";") + kept;
+    }
+    return note.empty() ? "" : note + '\n';
+}
+
+}  // namespace
+
+std::string replay_table(const std::vector<Cell>& cells) {
+    const std::vector<std::string> columns = budget_columns(cells);
+    const bool any_marked = std::any_of(cells.begin(), cells.end(), keeps_more_than_asked);
+    std::map<RowKey, Row> rows;
+    for (const Cell& cell : cells) {
+        const auto column = std::find(columns.begin(), columns.end(), cell.budget);
+        rows[row_key(cell)][static_cast<std::size_t>(column - columns.begin())] = &cell;
+    }
+    std::vector<std::vector<std::string>> text = {{"needle kept"}};
+    for (const std::string& column : columns)
+        text[0].push_back(any_marked ? column + ' ' : column);
+    for (const auto& [key, row] : rows) {
+        std::vector<std::string> line(columns.size() + 1);
+        line[0] = std::get<std::string>(key);
+        for (const auto& [column, cell] : row)
+            line[column + 1] = cell_text(*cell, any_marked);
+        text.push_back(line);
+    }
+    return text_table(text) + footnote(rows);
+}
+
+}  // namespace kvtape

@@ -1,0 +1,145 @@
+#include "tools/replaying.hpp"
+
+#include "core/error.hpp"
+#include "core/kernels.hpp"
+#include "tools/progress.hpp"
+#include "tools/replay_options.hpp"
+
+#include <chrono>
+#include <ctime>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <set>
+#include <unistd.h>
+
+namespace kvtape {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::string_view producer = "kvtape " KVTAPE_VERSION;
+
+double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+/// Shows one job on standard error; starts with its first step.
+StepReport reporter(std::optional<Progress>& shown, std::string_view what, bool quiet) {
+    return [&shown, what, quiet](std::int64_t done, std::int64_t all) {
+        if (!shown)
+            shown.emplace(what, all, quiet);
+        shown->update(done);
+    };
+}
+
+/// What may differ between two runs: times, machine, versions.
+Json run_record(const Invocation& invocation, double replay_seconds, double table_seconds) {
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+    char date[32] = "";
+    std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
+    return {{"command", invocation.command_line},
+            {"producer", producer},
+            {"date_utc", date},
+            {"host", host},
+            {"compiler", __VERSION__},
+            {"isa", name_of(active_isa())},
+            {"threads", invocation.common.threads},
+            {"seed", invocation.common.seed},
+            {"bootstrap", {{"seed", bootstrap_seed}, {"resamples", bootstrap_resamples}}},
+            {"replay_seconds", replay_seconds},
+            {"table_seconds", table_seconds}};
+}
+
+/// Removes a directory and what is in it when its owner is done.
+class ScratchDirectory {
+  public:
+    explicit ScratchDirectory(fs::path path) : path_(std::move(path)) {
+        if (fs::exists(path_))
+            throw usage_error("replaying twice: " + path_.string() + " is in the way; remove it");
+    }
+    ~ScratchDirectory() {
+        std::error_code ignored;
+        fs::remove_all(path_, ignored);
+    }
+    ScratchDirectory(const ScratchDirectory&) = delete;
+    ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+
+    const fs::path& path() const { return path_; }
+
+  private:
+    fs::path path_;
+};
+
+std::string content(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+bool is_compared(const std::string& name, Compared compared) {
+    return compared == Compared::everything ? name != "run.json" : name.ends_with(".decisions.h5");
+}
+
+void add_names(std::set<std::string>& names, const fs::path& directory, Compared compared) {
+    for (const auto& entry : fs::directory_iterator(directory))
+        if (is_compared(entry.path().filename().string(), compared))
+            names.insert(entry.path().filename().string());
+}
+
+}  // namespace
+
+Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, const fs::path& out) {
+    const ReplayOptions asked = read_replay_options(invocation, trace);
+    const std::vector<ReplayTask> tasks = asked.tasks();
+    check_feasible(asked.request, tasks);
+    const Clock::time_point begin = Clock::now();
+    ResultDirectory directory(out, trace);
+    std::optional<Progress> replaying, tabulating;
+    const bool quiet = invocation.common.quiet;
+    replay_into(directory,
+                asked.request,
+                tasks,
+                invocation.values.count("scores") != 0 ? StoreScores::yes : StoreScores::no,
+                std::string(producer),
+                reporter(replaying, "replaying", quiet));
+    replaying.reset();
+    const double replay_seconds = seconds_since(begin);
+    Tables tables = make_tables(trace,
+                                directory.results(),
+                                invocation.common.threads,
+                                reporter(tabulating, "measuring", quiet));
+    tabulating.reset();
+    directory.write("recall.csv", tables.recall_csv);
+    directory.write("summary.csv", tables.summary_csv);
+    if (!tables.autopsy_csv.empty())
+        directory.write("autopsy.csv", tables.autopsy_csv);
+    directory.write(
+        "run.json",
+        run_record(invocation, replay_seconds, seconds_since(begin) - replay_seconds).dump(2) +
+            "\n");
+    return tables;
+}
+
+std::vector<std::string> differences_of_second_run(const Invocation& invocation,
+                                                   const Trace& trace,
+                                                   const fs::path& out,
+                                                   Compared compared) {
+    const ScratchDirectory second(out.string() + ".twice");
+    replay_and_tabulate(invocation, trace, second.path());
+    std::set<std::string> names;
+    add_names(names, second.path(), compared);
+    // Decisions of earlier runs have nothing to be compared with.
+    if (compared == Compared::everything)
+        add_names(names, out, compared);
+    std::vector<std::string> differing;
+    for (const std::string& name : names)
+        if (!fs::exists(out / name) || !fs::exists(second.path() / name) ||
+            content(out / name) != content(second.path() / name))
+            differing.push_back(name);
+    return differing;
+}
+
+}  // namespace kvtape
