@@ -36,7 +36,7 @@ Json cells_as_json(const std::vector<Cell>& cells) {
 }
 
 /// Whether `directory` holds nothing, or is not there.
-bool is_empty(const std::filesystem::path& directory) {
+bool holds_nothing(const std::filesystem::path& directory) {
     std::error_code absent;
     return !std::filesystem::exists(directory) || std::filesystem::is_empty(directory, absent);
 }
@@ -85,7 +85,7 @@ int run(const Invocation& invocation) {
                    values.count("partial") != 0 ? Unfinished::allow : Unfinished::refuse,
                    invocation.common.threads);
     const std::filesystem::path out = values["out"].as<std::string>();
-    const Compared compared = is_empty(out) ? Compared::everything : Compared::decisions;
+    const Compared compared = holds_nothing(out) ? Compared::everything : Compared::decisions;
     const Tables tables = replay_and_tabulate(invocation, *trace, out);
     if (invocation.common.json)
         std::cout << Json{{"out", out.string()}, {"results", cells_as_json(tables.cells)}}.dump()
