@@ -1,5 +1,5 @@
-#include "sim/results.hpp"
 #include "core/json.hpp"
+#include "sim/results.hpp"
 #include "tests/sim/cases.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/trace/samples.hpp"
