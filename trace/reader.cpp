@@ -37,10 +37,9 @@ class FileTrace final : public Trace {
               std::int32_t layer,
               const LayerParts& parts,
               LayerData& out) const override {
-        const Slot& found = slot(index);
         expect_layer(layer);
-        const InputGroup group = found.group.group(schema::layers).group(schema::layer_name(layer));
-        read_layer(group, info_.shape, *found.info, parts, out, threads_);
+        const std::shared_ptr<const Layers> layers = opened_layers(index);
+        read_layer((*layers)[static_cast<std::size_t>(layer)], info_.shape, parts, out, threads_);
     }
 
     std::vector<float> output_projection(std::int32_t layer) const override {
@@ -61,6 +60,7 @@ class FileTrace final : public Trace {
     }
 
   private:
+    using Layers = std::vector<LayerArrays>;
     struct Slot {
         InputGroup group;
         std::unique_ptr<const SequenceInfo> info;  ///< loaded when first asked for
@@ -80,10 +80,25 @@ class FileTrace final : public Trace {
         const std::lock_guard guard(loading_);
         Slot& found = slots_[static_cast<std::size_t>(index)];
         if (!found.info) {
-            found.stored = check_layers(found.group, info_.shape);
+            open_layers_of(index, found);
+            found.stored = parts_of(*opened_);
             found.info = std::make_unique<const SequenceInfo>(read_sequence(found.group));
         }
         return found;
+    }
+
+    /// Of one sequence at a time: that of the last call.
+    std::shared_ptr<const Layers> opened_layers(std::int32_t index) const {
+        const Slot& found = slot(index);
+        const std::lock_guard guard(loading_);
+        if (opened_index_ != index)
+            open_layers_of(index, found);
+        return opened_;
+    }
+
+    void open_layers_of(std::int32_t index, const Slot& of) const {
+        opened_ = std::make_shared<const Layers>(open_layers(of.group, info_.shape));
+        opened_index_ = index;
     }
 
     InputGroup root_;
@@ -91,6 +106,8 @@ class FileTrace final : public Trace {
     TraceInfo info_;
     mutable std::mutex loading_;
     mutable std::vector<Slot> slots_;
+    mutable std::int32_t opened_index_ = -1;
+    mutable std::shared_ptr<const Layers> opened_;
 };
 
 }  // namespace

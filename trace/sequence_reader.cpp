@@ -165,39 +165,49 @@ SequenceInfo read_sequence(const InputGroup& group) {
     return sequence;
 }
 
-LayerParts check_layers(const InputGroup& group, const Shape& shape) {
+std::vector<LayerArrays> open_layers(const InputGroup& group, const Shape& shape) {
     const std::int64_t tokens = length_of(group, schema::tokens);
     const std::int64_t queries = length_of(group, schema::query_positions);
     const InputGroup layers = group.group(schema::layers);
-    LayerParts everywhere;
-    for (const TensorLayout& tensor : layer_tensors())
-        everywhere.*tensor.part = true;
+    std::vector<LayerArrays> opened;
     for (std::int32_t index = 0; index < shape.layers; ++index) {
         const InputGroup layer = layers.group(schema::layer_name(index));
+        LayerArrays& arrays = opened.emplace_back();
         for (const TensorLayout& tensor : layer_tensors()) {
             if (tensor.required() || layer.has(tensor.name))
-                open_tensor(layer, tensor, shape, tokens, queries);
+                arrays.emplace_back(open_tensor(layer, tensor, shape, tokens, queries));
             else
-                everywhere.*tensor.part = false;
+                arrays.emplace_back();
         }
     }
+    return opened;
+}
+
+LayerParts parts_of(std::span<const LayerArrays> layers) {
+    LayerParts everywhere;
+    for (std::size_t i = 0; i < layer_tensors().size(); ++i)
+        everywhere.*layer_tensors()[i].part =
+            std::all_of(layers.begin(), layers.end(), [i](const LayerArrays& layer) {
+                return layer[i].has_value();
+            });
     return everywhere;
 }
 
-void read_layer(const InputGroup& layer,
+void read_layer(const LayerArrays& layer,
                 const Shape& shape,
-                const SequenceInfo& sequence,
                 const LayerParts& parts,
                 LayerData& out,
                 int threads) {
-    const auto queries = static_cast<std::int64_t>(sequence.query_positions.size());
-    for (const TensorLayout& tensor : layer_tensors()) {
+    for (std::size_t i = 0; i < layer.size(); ++i) {
+        const TensorLayout& tensor = layer_tensors()[i];
         std::vector<float>& values = out.*tensor.values;
         if (!(parts.*tensor.part)) {
             values.clear();
             continue;
         }
-        const InputArray array = open_tensor(layer, tensor, shape, sequence.length(), queries);
+        if (!layer[i])
+            throw internal_error(std::string("reading a layer: it has no ") + tensor.name);
+        const InputArray& array = *layer[i];
         resize_scratch(values, static_cast<std::size_t>(array.elements()));
         const ElementType type = tensor.type(shape);
         const auto decoded = [&](std::size_t element, std::span<const std::byte> bytes) {

@@ -1,7 +1,12 @@
 #pragma once
 
+#include "trace/array.hpp"
 #include "trace/input.hpp"
 #include "trace/trace.hpp"
+
+#include <optional>
+#include <span>
+#include <vector>
 
 namespace kvtape {
 
@@ -11,14 +16,19 @@ TraceInfo read_trace_info(const InputGroup& root, bool complete);
 /// The attributes and small datasets of one sequence, checked.
 SequenceInfo read_sequence(const InputGroup& group);
 
-/// Checks names, types and shapes of the tensors of all layers without reading them; returns the
-/// parts that every layer holds.
-LayerParts check_layers(const InputGroup& group, const Shape& shape);
+/// The tensors of one layer in the order of `layer_tensors()`; optional ones may be absent.
+using LayerArrays = std::vector<std::optional<InputArray>>;
 
-/// Fills `out` with the parts asked for from one layer's group, on `threads` threads.
-void read_layer(const InputGroup& layer,
+/// Opens the tensors of all layers of a sequence and checks their names, types and shapes; reads
+/// nothing of them.
+std::vector<LayerArrays> open_layers(const InputGroup& group, const Shape& shape);
+
+/// The parts that every layer holds.
+LayerParts parts_of(std::span<const LayerArrays> layers);
+
+/// Fills `out` with the parts asked for, on `threads` threads.
+void read_layer(const LayerArrays& layer,
                 const Shape& shape,
-                const SequenceInfo& sequence,
                 const LayerParts& parts,
                 LayerData& out,
                 int threads);
