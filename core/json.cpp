@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -9,6 +10,24 @@ namespace kvtape {
 namespace {
 
 constexpr int deepest = 64;
+
+/// Where parsing ended, `byte` of them read: `line 2, column 7 has '}' where JSON cannot have it`.
+std::string place(std::string_view text, std::size_t byte) {
+    if (byte > text.size() || text.empty())
+        return "it ends too early, after " + std::to_string(text.size()) + " bytes";
+    const std::size_t at = std::max<std::size_t>(byte, 1) - 1;
+    const std::string_view before = text.substr(0, at);
+    const std::size_t begin = before.rfind('\n') + 1;  // npos + 1 is 0
+    const auto found = static_cast<unsigned char>(text[at]);
+    constexpr std::string_view digits = "0123456789abcdef";
+    const std::string shown =
+        found >= 0x20 && found < 0x7f
+            ? std::string("'") + text[at] + "'"
+            : std::string("byte 0x") + digits[found / 16] + digits[found % 16];
+    return "line " + std::to_string(std::count(before.begin(), before.end(), '\n') + 1) +
+           ", column " + std::to_string(at - begin + 1) + " has " + shown +
+           " where JSON cannot have it";
+}
 
 }  // namespace
 
@@ -40,8 +59,12 @@ Json parse_json(std::string_view text, std::string_view what) {
     };
     try {
         return Json::parse(text.begin(), text.end(), strict);
-    } catch (const Json::exception& failure) {
-        throw format_error("reading " + std::string(what) + ": not valid JSON: " + failure.what());
+    } catch (const Json::parse_error& failure) {
+        throw format_error("reading " + std::string(what) +
+                           ": not valid JSON: " + place(text, failure.byte) + "; correct it");
+    } catch (const Json::exception&) {
+        throw format_error("reading " + std::string(what) +
+                           ": not valid JSON: it holds a number too large to be read; correct it");
     }
 }
 

@@ -167,6 +167,12 @@ class LagPolicy final : public Policy {
     explicit LagPolicy(LagKv method) : method_(std::move(method)) {}
     Needs needs() const override { return method_.needs(); }
     Json parameters() const override { return echo_parameters(method_); }
+    void expect_fit(const Shape& shape) const override {
+        if (!method_.skip.empty() && method_.skip.back() >= shape.layers)
+            throw usage_error("skip names layer " + std::to_string(method_.skip.back()) +
+                              ", but the model has the layers 0.." +
+                              std::to_string(shape.layers - 1));
+    }
     std::unique_ptr<Session> start(const SessionContext& context) const override {
         return std::make_unique<LagSession>(method_, context);
     }

@@ -107,6 +107,8 @@ class Policy {
     virtual Needs needs() const = 0;
     /// Every parameter with the value used, an object with sorted keys.
     virtual Json parameters() const = 0;
+    /// Throws a usage error when a parameter names what a model of this shape does not have.
+    virtual void expect_fit(const Shape& shape) const { static_cast<void>(shape); }
     virtual std::unique_ptr<Session> start(const SessionContext& context) const = 0;
 };
 

@@ -12,7 +12,7 @@ Interval bootstrap_mean(std::span<const double> values) {
     const auto count = static_cast<std::uint32_t>(values.size());
     const double mean = ordered_mean(values);
     if (count < 2)
-        return {mean, mean, mean};
+        return {.mean = mean};
     const Philox random(bootstrap_seed);
     std::vector<double> means;
     means.reserve(bootstrap_resamples);

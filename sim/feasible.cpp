@@ -10,16 +10,16 @@ namespace {
 
 /// What the policy misses in the sequence and how to get it, or "" when nothing.
 std::string missing_rows(const Needs& needs, QuerySource source, const SequenceInfo& sequence) {
-    const std::string context = std::to_string(sequence.context_len);
+    const std::string dataset = "the datasets queries and logsumexp must hold rows ";
     const RowRange rows = voting_rows(needs, source, sequence);
     switch (source) {
         case QuerySource::agnostic: {
             const Position wanted = std::min(needs.window, sequence.context_len);
             if (rows.count == wanted)
                 return "";
-            return "the queries of the last " + std::to_string(wanted) +
-                   " context tokens are needed, " + std::to_string(rows.count) +
-                   " of them are recorded; record with --queries last=" + std::to_string(wanted);
+            return dataset + "of the last " + std::to_string(wanted) + " context tokens, found " +
+                   std::to_string(rows.count) +
+                   " of them; record with --queries last=" + std::to_string(wanted);
         }
         case QuerySource::question: {
             const Position wanted = sequence.prompt_len - sequence.context_len;
@@ -28,17 +28,17 @@ std::string missing_rows(const Needs& needs, QuerySource source, const SequenceI
                        "agnostic";
             if (rows.count == wanted)
                 return "";
-            return "the queries of all " + std::to_string(wanted) +
-                   " question tokens are needed, " + std::to_string(rows.count) +
-                   " of them are recorded; record it again, question queries are always stored";
+            return dataset + "of all " + std::to_string(wanted) + " question tokens, found " +
+                   std::to_string(rows.count) +
+                   " of them; record it again, question queries are always stored";
         }
         case QuerySource::oracle:
             break;
     }
     if (rows.count > 0)
         return "";
-    return "no queries behind the context (position " + context +
-           ") are recorded; record a workload with a question or with --max-new-tokens above 0";
+    return dataset + "behind the context (from token " + std::to_string(sequence.context_len) +
+           " on), found none; record a workload with a question or with --max-new-tokens above 0";
 }
 
 /// The first of `layers` whose queries do not see the whole context, or -1.
@@ -51,11 +51,21 @@ std::int32_t sliding_layer(const ReplayRequest& request, const SequenceInfo& seq
     return -1;
 }
 
+void expect_fit(const PolicyRun& policy, const Shape& shape) {
+    try {
+        policy.policy->expect_fit(shape);
+    } catch (Error& error) {
+        error.add("replaying " + policy.spec);
+        throw;
+    }
+}
+
 }  // namespace
 
 void check_feasible(const ReplayRequest& request, std::span<const ReplayTask> tasks) {
     const Shape& shape = request.trace->info().shape;
     for (const ReplayTask& task : tasks) {
+        expect_fit(*task.policy, shape);
         const Needs needs = task.policy->policy->needs();
         const bool votes = needs.window > 0 || needs.column_sums || needs.future;
         const QuerySource source = source_of(*task.policy, request.source);

@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
-#include <set>
+#include <utility>
+#include <vector>
 
 namespace kvtape {
 namespace {
@@ -81,17 +82,18 @@ DecisionSequence accounts(const Decided& decided,
             .blocks = request.schedule.blocks(sequence)};
 }
 
-/// Replays one policy at the budgets it lacks, one file for each.
-void replay_task(const ResultDirectory& directory,
-                 const ReplayRequest& request,
-                 const ReplayTask& task,
-                 StoreScores scores,
-                 const std::string& producer,
-                 const std::function<void()>& decided_one) {
+/// Replays one policy at the budgets it lacks, one file for each; returns these results.
+std::vector<Result> replay_task(const ResultDirectory& directory,
+                                const ReplayRequest& request,
+                                const ReplayTask& task,
+                                StoreScores scores,
+                                const std::string& producer,
+                                const std::function<void()>& decided_one) {
     const TraceInfo& info = request.trace->info();
     std::vector<std::unique_ptr<DecisionWriter>> writers;
+    std::vector<Result> results;
     for (const Budget& budget : task.budgets) {
-        const Result result = planned(request, *task.policy, budget);
+        const Result& result = results.emplace_back(planned(request, *task.policy, budget));
         const DecisionInfo about{.producer = producer,
                                  .trace_fingerprint = info.fingerprint,
                                  .policy = std::string(task.policy->info->name),
@@ -114,8 +116,17 @@ void replay_task(const ResultDirectory& directory,
         writer.end_sequence();
         decided_one();
     });
-    for (const auto& writer : writers)
-        writer->finish();
+    for (std::size_t i = 0; i < writers.size(); ++i)
+        results[i].fingerprint = writers[i]->finish();
+    return results;
+}
+
+/// Results that an interrupted run finished without noting their spec get it from `plan`.
+void name_as_planned(std::vector<Result>& results, const std::vector<Result>& plan) {
+    for (Result& result : results)
+        for (const Result& planned : plan)
+            if (planned.file == result.file)
+                result.policy = planned.policy;
 }
 
 }  // namespace
@@ -128,23 +139,28 @@ std::size_t replay_into(ResultDirectory& directory,
                         const StepReport& report) {
     check_feasible(request, tasks);
     std::vector<ReplayTask> missing;
-    std::vector<Result> known = directory.results();
+    std::vector<Result> plan;
     std::int64_t steps = 0;
     std::size_t files = 0;
     for (const ReplayTask& task : tasks) {
         missing.push_back(missing_part(directory, request, task, scores));
         files += missing.back().budgets.size();
         steps += std::ssize(missing.back().budgets) * std::ssize(request.sequences);
-        for (const Budget& budget : missing.back().budgets)
-            known.push_back(planned(request, *task.policy, budget));
+        for (const Budget& budget : task.budgets)
+            plan.push_back(planned(request, *task.policy, budget));
     }
-    // The index comes first: should this run be cut off, the files that are finished keep their
-    // specs.
-    directory.write_index(known);
+    std::vector<Result> there = directory.results();
+    name_as_planned(there, plan);
+    directory.write_index(there);
     std::int64_t done = 0;
-    for (const ReplayTask& task : missing)
-        if (!task.budgets.empty())
-            replay_task(directory, request, task, scores, producer, [&] { report(++done, steps); });
+    for (const ReplayTask& task : missing) {
+        if (task.budgets.empty())
+            continue;
+        for (Result& result : replay_task(
+                 directory, request, task, scores, producer, [&] { report(++done, steps); }))
+            there.push_back(std::move(result));
+        directory.write_index(there);
+    }
     directory.reload();
     directory.write_index(directory.results());
     return files;

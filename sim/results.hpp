@@ -50,7 +50,8 @@ class ResultDirectory {
     void reload();
     /// Writes `content` under `name`, atomically.
     void write(const std::string& name, std::string_view content) const;
-    /// Adds to index.csv the results that `reload` will find.
+    /// Writes index.csv with a row for each of these. They are finished, so that it never lists a
+    /// file that does not exist; `reload` takes their specs from it.
     void write_index(const std::vector<Result>& results) const;
 
   private:

@@ -6,6 +6,7 @@
 #include "sim/metrics/needle.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 namespace kvtape {
@@ -202,7 +203,8 @@ std::optional<double> regret(const std::vector<Result>& results,
 
 void add_interval(Csv& csv, const std::optional<Interval>& interval) {
     const auto part = [&](double Interval::*member) {
-        return interval ? std::optional(*interval.*member) : std::nullopt;
+        return interval && !std::isnan(*interval.*member) ? std::optional(*interval.*member)
+                                                          : std::nullopt;
     };
     csv.field(part(&Interval::mean)).field(part(&Interval::low)).field(part(&Interval::high));
 }

@@ -89,17 +89,20 @@ QuerySource read_source(const std::string& name) {
                       "' is not one of agnostic, question, oracle");
 }
 
-bool feasible(const ReplayRequest& request, const PolicyRun& policy) {
+/// Why the trace cannot feed a policy, or "".
+std::string obstacle(const ReplayRequest& request, const PolicyRun& policy) {
     try {
         const ReplayTask task{.policy = &policy, .budgets = {}};
         check_feasible(request, std::span(&task, 1));
-        return true;
-    } catch (const Error&) {
-        return false;
+        return "";
+    } catch (const Error& error) {
+        return error.what();
     }
 }
 
-std::vector<PolicyRun> read_policies(const Invocation& invocation, const ReplayRequest& request) {
+std::vector<PolicyRun> read_policies(const Invocation& invocation,
+                                     const ReplayRequest& request,
+                                     std::vector<std::string>& left_out) {
     const auto& values = invocation.values;
     std::vector<PolicyRun> policies;
     if (values.count("policies") != 0) {
@@ -107,9 +110,14 @@ std::vector<PolicyRun> read_policies(const Invocation& invocation, const ReplayR
         if (which != "all")
             throw usage_error("reading --policies: '" + which +
                               "' is not 'all'; name single policies with --policy");
-        for (const PolicyInfo& info : policies::all())
-            if (PolicyRun policy = make_policy(info.name); feasible(request, policy))
+        for (const PolicyInfo& info : policies::all()) {
+            PolicyRun policy = make_policy(info.name);
+            const std::string reason = obstacle(request, policy);
+            if (reason.empty())
                 policies.push_back(std::move(policy));
+            else
+                left_out.push_back("--policies all leaves out " + policy.spec + ": " + reason);
+        }
     }
     if (values.count("policy") != 0)
         for (const std::string& spec : values["policy"].as<std::vector<std::string>>())
@@ -147,7 +155,7 @@ ReplayOptions read_replay_options(const Invocation& invocation, const Trace& tra
             : all_of(trace.info().shape.layers);
     options.request.seed = invocation.common.seed;
     options.request.threads = invocation.common.threads;
-    options.policies = read_policies(invocation, options.request);
+    options.policies = read_policies(invocation, options.request, options.left_out);
     options.budgets = parse_budgets(values["budget"].as<std::string>());
     return options;
 }

@@ -14,6 +14,8 @@ struct ReplayOptions {
     std::vector<PolicyRun> policies;
     std::vector<Budget> budgets;
     ReplayRequest request;
+    /// What `--policies all` left out, a line with the reason for each.
+    std::vector<std::string> left_out;
 
     std::vector<ReplayTask> tasks() const;
 };

@@ -14,7 +14,7 @@ double per_second(std::int64_t tokens, double seconds) {
 
 }  // namespace
 
-Interval wilson_interval(std::int64_t successes, std::int64_t trials) {
+ShareInterval wilson_interval(std::int64_t successes, std::int64_t trials) {
     if (trials == 0)
         return {};
     constexpr double z = 1.96;
@@ -41,7 +41,7 @@ std::string TaskTally::line() const {
     text << task << ": " << sequences << (sequences == 1 ? " sequence, " : " sequences, ");
     text << std::fixed << std::setprecision(2);
     if (judged > 0) {
-        const Interval interval = wilson_interval(right, judged);
+        const ShareInterval interval = wilson_interval(right, judged);
         text << right << " right (" << static_cast<double>(right) / static_cast<double>(judged)
              << ", 95 % " << interval.low << ".." << interval.high << ")";
     } else {
@@ -53,7 +53,7 @@ std::string TaskTally::line() const {
 }
 
 Json TaskTally::json() const {
-    const Interval interval = wilson_interval(right, judged);
+    const ShareInterval interval = wilson_interval(right, judged);
     return {{"task", task},
             {"sequences", sequences},
             {"judged", judged},

@@ -8,15 +8,15 @@
 
 namespace kvtape {
 
-/// A share with its 95 % interval.
-struct Interval {
+/// The 95 % interval of a share.
+struct ShareInterval {
     double low = 0.0;
     double high = 1.0;
 };
 
 /// Wilson's score interval of `successes` out of `trials` (E. B. Wilson, JASA 22, 1927), z = 1.96.
 /// No trials: [0, 1].
-Interval wilson_interval(std::int64_t successes, std::int64_t trials);
+ShareInterval wilson_interval(std::int64_t successes, std::int64_t trials);
 
 /// What the sequences of one task came to.
 struct TaskTally {

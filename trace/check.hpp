@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,9 @@ FileKind kind_of(const std::filesystem::path& path);
 struct CheckReport {
     FileKind kind = FileKind::trace;
     bool complete = true;
-    std::string fingerprint;     ///< as the file says
-    std::string recomputed;      ///< from its content; empty when parts of it are damaged
-    std::int32_t sequences = 0;  ///< finished ones
+    std::string fingerprint;  ///< as the file says
+    std::string recomputed;   ///< from its content; empty when parts of it are damaged
+    std::optional<std::int32_t> sequences;  ///< finished ones; unknown where parts are damaged
     std::vector<Finding> findings;
 
     bool clean() const { return findings.empty(); }

@@ -63,6 +63,10 @@ hid_t check(hid_t id, std::string_view doing, ErrorKind otherwise) {
     const std::string_view reason = system_reason(inner);
     if (!reason.empty())
         throw io_error(std::string(doing) + ": " + std::string(reason));
+    if (otherwise == ErrorKind::format)
+        throw format_error(std::string(doing) +
+                           ": the file is damaged there; kvtape check lists what is, and only "
+                           "copying or making the file again repairs it");
     throw Error(otherwise, std::string(doing) + ": " + inner);
 }
 

@@ -4,6 +4,7 @@
 #include "trace/schema.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -80,8 +81,17 @@ std::shared_ptr<const InputFile> InputFile::of_image(std::span<const std::byte> 
 
 void InputFile::open_with(const h5::Properties& access) {
     const std::string doing = "opening " + name_;
+    constexpr std::array<unsigned char, 8> signature = {
+        0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    std::array<unsigned char, 8> found{};
+    if (!read_at(0, std::as_writable_bytes(std::span(found))) || found != signature)
+        throw format_error(doing + ": it is not an HDF5 file (" + std::to_string(bytes_) +
+                           " bytes); expected a trace or a decision file of kvtape");
     id_ = h5::File(H5Fopen(name_.c_str(), H5F_ACC_RDONLY, access.get()));
-    h5::check(id_.get(), doing + " as HDF5");
+    h5::check(
+        id_.get(),
+        doing + " (" + std::to_string(bytes_) + " bytes): it is cut off or its head is damaged",
+        ErrorKind::format);
     const h5::Properties creation(h5::check(H5Fget_create_plist(id_.get()), doing));
     hsize_t user_block = 0;
     h5::check(H5Pget_userblock(creation.get(), &user_block), doing);

@@ -8,6 +8,7 @@
 #include "trace/sequence_reader.hpp"
 
 #include <mutex>
+#include <optional>
 #include <utility>
 
 namespace kvtape {
@@ -42,20 +43,20 @@ class FileTrace final : public Trace {
         read_layer((*layers)[static_cast<std::size_t>(layer)], info_.shape, parts, out, threads_);
     }
 
+    bool has_output_projections() const override {
+        for (std::int32_t layer = 0; layer < info_.shape.layers; ++layer)
+            if (!projection(layer))
+                return false;
+        return true;
+    }
+
     std::vector<float> output_projection(std::int32_t layer) const override {
         expect_layer(layer);
-        if (!root_.has(schema::model))
+        const std::optional<InputArray> array = projection(layer);
+        if (!array)
             return {};
-        const InputGroup layers = root_.group(schema::model).group(schema::layers);
-        const std::string name = schema::layer_name(layer);
-        if (!layers.has(name) || !layers.group(name).has(schema::output_projection))
-            return {};
-        const InputArray array = layers.group(name).array(schema::output_projection);
-        array.expect_type(h5::stored_type(info_.shape.element_type));
-        array.expect_shape({info_.shape.hidden_size,
-                            std::int64_t{info_.shape.query_heads} * info_.shape.head_dim});
-        std::vector<float> values(static_cast<std::size_t>(array.elements()));
-        decode(info_.shape.element_type, array.bytes(), values);
+        std::vector<float> values(static_cast<std::size_t>(array->elements()));
+        decode(info_.shape.element_type, array->bytes(), values);
         return values;
     }
 
@@ -66,6 +67,21 @@ class FileTrace final : public Trace {
         std::unique_ptr<const SequenceInfo> info;  ///< loaded when first asked for
         LayerParts stored;
     };
+
+    /// W_o of a layer, its type and shape checked.
+    std::optional<InputArray> projection(std::int32_t layer) const {
+        if (!root_.has(schema::model))
+            return std::nullopt;
+        const InputGroup layers = root_.group(schema::model).group(schema::layers);
+        const std::string name = schema::layer_name(layer);
+        if (!layers.has(name) || !layers.group(name).has(schema::output_projection))
+            return std::nullopt;
+        InputArray array = layers.group(name).array(schema::output_projection);
+        array.expect_type(h5::stored_type(info_.shape.element_type));
+        array.expect_shape({info_.shape.hidden_size,
+                            std::int64_t{info_.shape.query_heads} * info_.shape.head_dim});
+        return array;
+    }
 
     void expect_layer(std::int32_t layer) const {
         if (layer < 0 || layer >= info_.shape.layers)

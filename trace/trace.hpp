@@ -122,6 +122,8 @@ class Trace {
         static_cast<void>(sequence);
         return always_recorded;
     }
+    /// Whether every layer has its W_o recorded; reads none.
+    virtual bool has_output_projections() const { return false; }
     /// W_o of a layer, [hidden_size, query_heads * head_dim]; empty where it was not recorded.
     virtual std::vector<float> output_projection(std::int32_t layer) const {
         static_cast<void>(layer);

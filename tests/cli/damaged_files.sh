@@ -20,10 +20,16 @@ code=0
 "$program" info folder.kvtape.h5 >stdout 2>stderr || code=$?
 [[ $code == 3 || $code == 4 ]] || complain "info on a folder: exit $code"
 
+for verb in info check "replay --policy knorm --budget 0.5 --out replayed"; do
+    # shellcheck disable=SC2086
+    expect_refusal 3 'opening text\.kvtape\.h5: it is not an HDF5 file \(43 bytes\)' ${verb%% *} text.kvtape.h5 \
+        $(sed 's/^[a-z]*//' <<<"$verb")
+done
+
 size=$(stat -c %s "$small")
 for part in 1 2 3 7; do
     head -c $((size * part / 8)) "$small" >cut.kvtape.h5
-    expect_refusal 3 'cut\.kvtape\.h5' info cut.kvtape.h5
+    expect_refusal 3 'opening cut\.kvtape\.h5 \([0-9]+ bytes\): it is cut off' info cut.kvtape.h5
     expect_refusal 3 'cut\.kvtape\.h5' replay cut.kvtape.h5 --policy knorm --budget 0.5 --out replayed
     expect_absent replayed
     "$program" check cut.kvtape.h5 >stdout 2>stderr
@@ -48,13 +54,19 @@ PYTHON
     "$program" check flipped.kvtape.h5 >stdout 2>stderr
     code=$?
     [[ $code == 1 || $code == 3 ]] || complain "bit flip $place/25: check exits $code"
+    "$program" check --json flipped.kvtape.h5 2>&1 | grep -q '"sequences":0' &&
+        complain "bit flip $place/25: check counts no sequences"
     "$program" replay flipped.kvtape.h5 --policy snapkv --policy h2o --budget 0.5 --out "replay-$place" >stdout 2>stderr
     code=$?
     [[ $code == 0 || $code == 1 || $code == 3 ]] || complain "bit flip $place/25: replay exits $code: $(head -n 2 stderr)"
+    grep -iE 'H5[A-Z]|json\.exception|unable to|can.t (read|open|get)|superblock|address of' stderr >>words
     if ((code != 0)); then
         (($(wc -l <stderr) == 1)) || complain "bit flip $place/25: replay says $(wc -l <stderr) lines"
     fi
 done
+
+# No library speaks for us.
+[[ ! -s words ]] || complain "words of a library: $(sort -u words)"
 
 if [[ -n $h5py ]]; then
     damage() { # NAME CODE: applies the Python statements on standard input to a copy of the recording
@@ -97,7 +109,7 @@ expect_refusal 3 'tokenizer' record --model model --workload passkey --length 25
 
 expect_refusal 4 'absent\.jsonl' record --prompts absent.jsonl --out recorded.kvtape.h5
 printf '{"context": "one", "question": "what?"\n' >bad.jsonl
-expect_refusal 3 'bad\.jsonl.*(:1|line 1)' record --prompts bad.jsonl --out recorded.kvtape.h5
+expect_refusal 3 'bad\.jsonl, line 1: not valid JSON: it ends too early' record --prompts bad.jsonl --out recorded.kvtape.h5
 printf '{"context": "A fox.", "question": "Who?", "answer": "fox", "needles": ["wolf"]}\n' >lost.jsonl
 expect_refusal 3 'lost\.jsonl.*wolf' record --prompts lost.jsonl --out recorded.kvtape.h5
 printf '{"context": "A fox.", "question": "Who?", "answer": "fox", "needles": [[2, 99]]}\n' >beyond.jsonl

@@ -51,6 +51,50 @@ expect_success replay "$small" --policy knorm --policy snapkv --budget 10%,64t -
 rm -f steps/run.json
 diff -r steps once >difference || complain "a repaired folder differs: $(cat difference)"
 
+# A replay that fails lists what it finished, and going on gives what one run gives.
+mkdir -p failed/snapkv@64t.prefill.agnostic.decisions.h5.partial
+expect_refusal 4 'snapkv@64t' replay "$small" --policy knorm --policy snapkv --budget 10%,64t --out failed
+python3 - failed <<'PYTHON' || complain 'after a failed replay index.csv lists other files than there are'
+import csv
+import sys
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+index = {row["file"] for row in csv.DictReader(open(folder / "index.csv"))}
+assert index == {path.name for path in folder.glob("*.decisions.h5")} and len(index) == 2, index
+PYTHON
+rm -r failed/*.partial
+rm failed/index.csv
+expect_success replay "$small" --policy knorm --policy snapkv --budget 10%,64t --out failed
+rm -f failed/run.json
+diff -r failed once >difference || complain "a replay that went on differs: $(cat difference)"
+
+# One sequence has a mean and no interval.
+expect_success replay "$small" --policy knorm --budget 50% --sequences 0 --json --out one
+grep -q '"needle_recall_weighted_high":null,"needle_recall_weighted_low":null' stdout ||
+    complain "one sequence has an interval: $(cat stdout)"
+python3 - one <<'PYTHON' || complain 'one sequence has an interval in summary.csv'
+import csv
+import sys
+from pathlib import Path
+
+for row in csv.DictReader(open(Path(sys.argv[1]) / "summary.csv")):
+    assert row["needle_recall"] and row["needle_recall_weighted"], row
+    assert not any(value for name, value in row.items() if name.endswith(("_low", "_high"))), row
+PYTHON
+
+# Policies that a recording cannot feed are left out, and named.
+expect_success record --workload where --sequences 1 --length 200 --queries last=8 --out few.kvtape.h5
+expect_success replay few.kvtape.h5 --policies all --budget 50% --out few
+grep -qE '^kvtape: --policies all leaves out snapkv: .*datasets queries.* --queries last=64' stderr ||
+    complain "--policies all does not say what it leaves out: $(cat stderr)"
+[[ ! -e few/snapkv@50-.prefill.agnostic.decisions.h5 ]] || complain 'snapkv was replayed without its queries'
+expect_success replay few.kvtape.h5 --policies all --budget 50% --out few --quiet
+[[ ! -s stderr ]] || complain "--quiet says: $(cat stderr)"
+expect_refusal 2 'skip names layer 6, but the model has the layers 0\.\.5' \
+    replay "$small" --policy lagkv:skip=0+6 --budget 50% --out refused
+expect_absent refused
+
 expect_success replay "$small" --policy knorm --budget 50% --tasks passkey --out passkey
 expect_success replay "$small" --policy knorm --budget 50% --tasks passkey:digits=5 --out digits
 cmp -s passkey/recall.csv digits/recall.csv || complain 'the name of a task does not select it'

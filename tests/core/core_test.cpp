@@ -203,3 +203,24 @@ TEST_CASE("JSON is strict about duplicates, depth, tails and encoding", "[core][
     CHECK_THROWS_AS(parse_json(std::string(100000, '['), "x"), Error);
     CHECK(to_text(Json{{"b", 1}, {"a", "x"}}) == R"({"a":"x","b":1})");
 }
+
+TEST_CASE("what is not JSON is refused with its place and no library's words", "[core][json]") {
+    const auto refusal = [](std::string_view text) -> std::string {
+        try {
+            parse_json(text, "model.json");
+        } catch (const Error& error) {
+            return error.what();
+        }
+        return "";
+    };
+    const std::string what = "reading model.json: not valid JSON: ";
+    CHECK(refusal("{\n \"a\": 1,\n}") ==
+          what + "line 3, column 1 has '}' where JSON cannot have it; correct it");
+    CHECK(refusal("nul!") ==
+          what + "line 1, column 4 has '!' where JSON cannot have it; correct it");
+    CHECK(refusal("\"\xff\"") ==
+          what + "line 1, column 2 has byte 0xff where JSON cannot have it; correct it");
+    CHECK(refusal("") == what + "it ends too early, after 0 bytes; correct it");
+    CHECK(refusal("{\"a\": [1, 2") == what + "it ends too early, after 11 bytes; correct it");
+    CHECK(refusal("1e999") == what + "it holds a number too large to be read; correct it");
+}

@@ -254,5 +254,11 @@ TEST_CASE("the bootstrap interval holds the mean, repeats, and pairs by position
     for (double& value : shifted)
         value += 1.0;
     CHECK(bootstrap_mean(shifted).high == Approx(interval.high + 1.0));
-    CHECK(bootstrap_mean(std::vector<double>{0.3}).high == 0.3);
+}
+
+TEST_CASE("one sequence gives a mean without an interval", "[sim][summary]") {
+    const Interval interval = bootstrap_mean(std::vector<double>{0.3});
+    CHECK(interval.mean == 0.3);
+    CHECK(std::isnan(interval.low));
+    CHECK(std::isnan(interval.high));
 }

@@ -205,7 +205,20 @@ TEST_CASE("a window longer than what was recorded is refused before any tensor i
     CHECK(mentions(message, "snapkv:window=32"));
     CHECK(mentions(message, "0000"));
     CHECK(mentions(message, "--queries last=32"));
+    CHECK(mentions(message, "datasets queries and logsumexp"));
     CHECK(trace.loads() == 0);
+}
+
+TEST_CASE("layers that the model does not have are refused before any tensor is read",
+          "[sim][replay]") {
+    const SyntheticTrace trace({});
+    const std::string message = refusal(ErrorKind::usage, [&] {
+        decide(request_for(trace), make_policies({"lagkv:lag=8,skip=1+2"}), "30%");
+    });
+    CHECK(message ==
+          "replaying lagkv:lag=8,skip=1+2: skip names layer 2, but the model has the layers 0..1");
+    CHECK(trace.loads() == 0);
+    CHECK(!decide(request_for(trace), make_policies({"lagkv:lag=8,skip=1"}), "30%").empty());
 }
 
 TEST_CASE("the question cannot vote where there is none, nor the future where nothing follows",

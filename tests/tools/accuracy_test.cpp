@@ -33,8 +33,8 @@ std::int64_t right_answers(const std::string& spec, Position length, std::uint64
 
 /// Whether two shares can be the same: their Wilson intervals overlap.
 bool overlap(std::int64_t right, std::int64_t count, std::int64_t other, std::int64_t others) {
-    const Interval a = wilson_interval(right, count);
-    const Interval b = wilson_interval(other, others);
+    const ShareInterval a = wilson_interval(right, count);
+    const ShareInterval b = wilson_interval(other, others);
     return a.low <= b.high && b.low <= a.high;
 }
 

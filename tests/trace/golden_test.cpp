@@ -72,4 +72,6 @@ TEST_CASE("what the degenerate trace promises is in the tensors", "[trace][golde
 TEST_CASE("the output projection is there where it was recorded", "[trace][golden]") {
     CHECK(open_trace(golden("small-float32.kvtape.h5"))->output_projection(1).size() == 64 * 64);
     CHECK(open_trace(golden("long-float16.kvtape.h5"))->output_projection(0).empty());
+    CHECK(open_trace(golden("small-float32.kvtape.h5"))->has_output_projections());
+    CHECK(!open_trace(golden("long-float16.kvtape.h5"))->has_output_projections());
 }

@@ -51,7 +51,8 @@ Json to_json(const Outcome& outcome) {
     json["kind"] = name_of(report.kind);
     json["complete"] = report.complete;
     json["fingerprint"] = report.fingerprint;
-    json["sequences"] = report.sequences;
+    if (report.sequences)
+        json["sequences"] = *report.sequences;
     json["findings"] = Json::array();
     for (const Finding& finding : report.findings)
         json["findings"].push_back({{"object", finding.object}, {"problem", finding.problem}});
@@ -67,7 +68,7 @@ void print(const Outcome& outcome, bool quiet) {
         std::cout << finding.problem << '\n';
     if (outcome.code == exit_done && !quiet)
         std::cout << outcome.file << ": clean " << name_of(outcome.report->kind) << " file, "
-                  << outcome.report->sequences << " sequences, fingerprint "
+                  << outcome.report->sequences.value_or(0) << " sequences, fingerprint "
                   << outcome.report->fingerprint << '\n';
 }
 

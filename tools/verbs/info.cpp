@@ -73,7 +73,7 @@ Json optional_parts(const Trace& trace) {
         parts.push_back("attention");
     if (stored.query_mean && stored.query_covariance)
         parts.push_back("query statistics");
-    if (!trace.output_projection(0).empty())
+    if (trace.has_output_projections())
         parts.push_back("output projection");
     return parts;
 }

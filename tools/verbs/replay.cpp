@@ -1,3 +1,5 @@
+#include "core/error.hpp"
+#include "tools/replay_options.hpp"
 #include "tools/replay_table.hpp"
 #include "tools/replaying.hpp"
 #include "tools/verb.hpp"
@@ -86,6 +88,9 @@ int run(const Invocation& invocation) {
                    invocation.common.threads);
     const std::filesystem::path out = values["out"].as<std::string>();
     const Compared compared = holds_nothing(out) ? Compared::everything : Compared::decisions;
+    if (!invocation.common.quiet)
+        for (const std::string& line : read_replay_options(invocation, *trace).left_out)
+            std::cerr << "kvtape: " << line << '\n';
     const Tables tables = replay_and_tabulate(invocation, *trace, out);
     if (invocation.common.json)
         std::cout << Json{{"out", out.string()}, {"results", cells_as_json(tables.cells)}}.dump()
