@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """check_docs.py ROOT PROGRAM: links of the documents lead somewhere, and the commands they show exist.
 
-Checked are README.md, CHANGELOG.md and docs/: relative links and their anchors, `./dev` commands
-against `./dev help`, and `kvtape` verbs and options against the program's own help.
+Checked are README.md, CHANGELOG.md, docs/ and the READMEs of the folders: relative links and their
+anchors, source files named in inline code, `./dev` commands against `./dev help`, and `kvtape`
+verbs and options against the program's own help.
 """
 
 import re
@@ -41,6 +42,18 @@ def code_of(document):
     return [line for block in fenced for line in block.splitlines()] + inline
 
 
+def missing_files(document, root):
+    """Source files named with their folder, from the root or from the document; NAME stands for any."""
+    for span in re.findall(r"`([^`\n]+)`", document.read_text()):
+        if not re.fullmatch(r"[a-z][\w.-]*(/[\w.-]+)+\.(hpp|cpp|md|py|sh|cmake|txt|json)", span):
+            continue
+        # The example of adding-a-policy.md is compiled from tests/.
+        places = (root / span, document.parent / span, root / "tests" / span)
+        stands_for_any = re.search(r"[A-Z]{4}", span) and not span.endswith("README.md")
+        if not stands_for_any and not any(place.exists() for place in places):
+            yield f"{span}, which does not exist"
+
+
 def unknown_dev_commands(document, help_text):
     for line in code_of(document):
         for command, option in re.findall(r"\./dev ([a-z]+)(?: (--[a-z]+))?", line):
@@ -72,11 +85,14 @@ def main():
     root = Path(sys.argv[1])
     program = sys.argv[2] if len(sys.argv) > 2 else ""
     documents = [root / "README.md", root / "CHANGELOG.md", *sorted((root / "docs").glob("**/*.md"))]
+    for folder in ("data", "tests"):
+        documents += sorted((root / folder).glob("**/README.md"))
     dev_help = help_of(root / "dev", "help")
     verb_help = verbs_of(program) if program else {}
     offences = 0
     for document in documents:
-        findings = [*broken_links(document), *unknown_dev_commands(document, dev_help)]
+        findings = [*broken_links(document), *missing_files(document, root)]
+        findings += unknown_dev_commands(document, dev_help)
         if program:
             findings += unknown_kvtape_commands(document, program, verb_help)
         for finding in findings:
