@@ -187,24 +187,24 @@ std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& tr
     const auto context = static_cast<std::size_t>(info.context_len);
     trace.load(sequence, layer, {.keys = true, .values = true, .queries = true}, data);
     const LayerEvaluation evaluation(trace, sequence, layer, data);
-    std::vector<HeadFacts> facts(heads);
-    parallel_for(heads, threads, [&](std::size_t head) {
-        facts[head] = evaluation.facts(static_cast<std::int32_t>(head));
-    });
-
     std::vector<std::vector<std::vector<HeadResult>>> results(chains.size());
+    std::vector<std::vector<std::vector<Kept>>> kept(chains.size());  // [chain][head][result]
     for (std::size_t c = 0; c < chains.size(); ++c) {
         results[c].assign(chains[c].results, std::vector<HeadResult>(heads));
-        std::vector<std::vector<std::int32_t>> fates(chains[c].results);
-        for (std::size_t i = 0; i < fates.size(); ++i)
-            fates[i] = chains[c].evicted_at(i, sequence, layer);
-        parallel_for(heads, threads, [&](std::size_t head) {
-            std::vector<Kept> kept;
-            for (const std::vector<std::int32_t>& fate : fates)
-                kept.push_back(kept_of(std::span(fate).subspan(head * tokens, context)));
-            evaluation.evaluate(facts[head], static_cast<std::int32_t>(head), kept, results[c]);
-        });
+        kept[c].resize(heads);
+        for (std::size_t i = 0; i < chains[c].results; ++i) {
+            const std::vector<std::int32_t> fate = chains[c].evicted_at(i, sequence, layer);
+            for (std::size_t head = 0; head < heads; ++head)
+                kept[c][head].push_back(kept_of(std::span(fate).subspan(head * tokens, context)));
+        }
     }
+    // A head's attention over its probes is large: it goes before the thread takes another head.
+    parallel_for(heads, threads, [&](std::size_t head) {
+        const auto kv_head = static_cast<std::int32_t>(head);
+        const HeadFacts facts = evaluation.facts(kv_head);
+        for (std::size_t c = 0; c < chains.size(); ++c)
+            evaluation.evaluate(facts, kv_head, kept[c][head], results[c]);
+    });
     return results;
 }
 

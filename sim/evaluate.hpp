@@ -38,7 +38,8 @@ struct Chain {
 };
 
 /// Evaluates every result of every chain over one layer of one sequence. Queries, keys and values
-/// are read once. Returned: [chain][result][kv_head].
+/// are read once, and attention is held for as many KV heads at a time as there are threads.
+/// Returned: [chain][result][kv_head].
 std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& trace,
                                                                  std::int32_t sequence,
                                                                  std::int32_t layer,
