@@ -7,6 +7,9 @@
 #include "trace/root.hpp"
 #include "trace/schema.hpp"
 
+#include <algorithm>
+#include <cstddef>
+
 namespace kvtape {
 namespace {
 
@@ -32,11 +35,61 @@ std::int32_t read_trace(const std::filesystem::path& path) {
     return trace->sequences();
 }
 
-std::int32_t read_decisions(const std::filesystem::path& path) {
+/// The block after which a policy decided last, under the schedule of the file.
+std::size_t last_decision(const std::string& schedule, const std::vector<Block>& blocks) {
+    if (schedule == "prefill")
+        return 0;
+    if (schedule.ends_with("+decode"))
+        return blocks.size() - 1;
+    const auto generated = std::find_if(
+        blocks.begin(), blocks.end(), [](const Block& block) { return block.decoding; });
+    return static_cast<std::size_t>(std::max<std::ptrdiff_t>(generated - blocks.begin() - 1, 0));
+}
+
+/// Context tokens and what is left of them, over layers and KV heads.
+struct Amounts {
+    std::int64_t all = 0;
+    std::int64_t kept = 0;
+};
+
+/// Reads every layer of one sequence.
+Amounts counted(const DecisionFile& decisions, std::int32_t index) {
+    Amounts amounts;
+    const std::vector<Block>& blocks = decisions.sequence(index).blocks;
+    const std::size_t last = blocks.empty() ? 0 : last_decision(decisions.info().schedule, blocks);
+    const Position end = blocks.empty() ? 0 : blocks[last].end, tokens = decisions.tokens(index);
+    for (const std::int32_t layer : decisions.layers(index)) {
+        const LayerFate fate = decisions.load(index, layer);
+        for (std::int32_t head = 0; head < decisions.kv_heads(index); ++head) {
+            const auto row = fate.evicted_at.begin() + std::ptrdiff_t{head} * tokens;
+            amounts.all += end;
+            amounts.kept += std::count_if(row, row + end, [&](std::int32_t block) {
+                return block < 0 || block > static_cast<std::int32_t>(last);
+            });
+        }
+    }
+    return amounts;
+}
+
+/// Recounts what the attributes of every sequence say was kept.
+std::int32_t read_decisions(const std::filesystem::path& path, std::vector<Finding>& findings) {
     const auto decisions = open_decisions(path, Unfinished::allow);
-    for (std::int32_t index = 0; index < decisions->sequences(); ++index)
-        for (const std::int32_t layer : decisions->layers(index))
-            decisions->load(index, layer);
+    for (std::int32_t index = 0; index < decisions->sequences(); ++index) {
+        const DecisionSequence& sequence = decisions->sequence(index);
+        const Amounts amounts = counted(*decisions, index);
+        const std::string object = std::string("/") + schema::sequences + "/" + sequence.name;
+        const auto expect = [&](const char* name, std::int64_t found, std::int64_t expected) {
+            if (found != expected)
+                findings.push_back({object,
+                                    path.string() + ": " + object + " has " + name + " = " +
+                                        std::to_string(found) + ", but its layers give " +
+                                        std::to_string(expected)});
+        };
+        expect(schema::kept_tokens, sequence.kept_tokens, amounts.kept);
+        const std::int64_t entry = amounts.all > 0 ? sequence.full_bytes / amounts.all : 0;
+        expect(schema::full_bytes, sequence.full_bytes, entry * amounts.all);
+        expect(schema::kept_bytes, sequence.kept_bytes, entry * amounts.kept);
+    }
     return decisions->sequences();
 }
 
@@ -70,7 +123,8 @@ CheckReport check_file(const std::filesystem::path& path) {
         report.findings.push_back({"/",
                                    name + ": / has fingerprint " + report.fingerprint +
                                        ", but its content gives " + report.recomputed});
-    report.sequences = report.kind == FileKind::trace ? read_trace(path) : read_decisions(path);
+    report.sequences =
+        report.kind == FileKind::trace ? read_trace(path) : read_decisions(path, report.findings);
     return report;
 }
 

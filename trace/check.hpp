@@ -32,10 +32,10 @@ struct CheckReport {
     bool clean() const { return findings.empty(); }
 };
 
-/// Reads a trace or decision file from end to end: every checksum, the fingerprint, and everything
-/// a reader would refuse. Damage and an unfinished writer are findings; a file that is not ours, or
-/// whose content never fitted the format, is a format error. Holds one chunk of a trace, or one
-/// layer of a decision file, at a time.
+/// Reads a trace or decision file from end to end: every checksum, the fingerprint, the amounts
+/// that decisions say were kept, and everything a reader would refuse. Damage and an unfinished
+/// writer are findings; a file that is not ours, or whose content never fitted the format, is a
+/// format error. Holds one chunk of a trace, or one layer of a decision file, at a time.
 CheckReport check_file(const std::filesystem::path& path);
 
 }  // namespace kvtape

@@ -30,8 +30,8 @@ DecisionInfo sample_decisions() {
 
 DecisionSequence sample_blocks(const std::string& name) {
     return {.name = name,
-            .kept_tokens = 12,
-            .kept_bytes = 768,
+            .kept_tokens = 16,
+            .kept_bytes = 1024,
             .full_bytes = 1536,
             .blocks = {{0, 6, false}, {6, 8, false}, {8, 9, true}}};
 }
@@ -47,10 +47,15 @@ LayerFate sample_fate() {
     return fate;
 }
 
-std::string write_decisions(const std::filesystem::path& path, const LayerFate& fate) {
-    DecisionWriter writer(path, sample_decisions());
+std::string write_decisions(const std::filesystem::path& path,
+                            const LayerFate& fate,
+                            const DecisionInfo& info = sample_decisions(),
+                            const DecisionSequence& amounts = sample_blocks("")) {
+    DecisionWriter writer(path, info);
     for (const char* name : {"0001", "0004"}) {
-        writer.begin_sequence(sample_blocks(name), 2, 9);
+        DecisionSequence sequence = amounts;
+        sequence.name = name;
+        writer.begin_sequence(sequence, 2, 9);
         writer.write_layer(0, fate);
         writer.write_layer(3, fate);
         writer.end_sequence();
@@ -78,7 +83,7 @@ TEST_CASE("a decision file comes back as it was written", "[trace][decisions]") 
     REQUIRE(file->sequences() == 2);
     CHECK(file->sequence(1).name == "0004");
     CHECK(file->sequence(1).blocks == sample_blocks("").blocks);
-    CHECK(file->sequence(0).kept_bytes == 768);
+    CHECK(file->sequence(0).kept_bytes == 1024);
     CHECK(file->layers(0) == std::vector<std::int32_t>{0, 3});
     CHECK(file->tokens(0) == 9);
     CHECK(file->kv_heads(0) == 2);
@@ -134,4 +139,65 @@ TEST_CASE("a trace is not a decision file, nor the other way round", "[trace][de
                       Catch::Matchers::Contains("has no attribute kvtape_decisions"));
     CHECK_THROWS_WITH(open_trace(golden("small-float32.ems@0.1.decisions.h5")),
                       Catch::Matchers::Contains("has no attribute kvtape_trace"));
+}
+
+TEST_CASE("amounts that the arrays do not give are found and named", "[trace][decisions]") {
+    const Folder folder;
+    const auto problems = [&](const std::string& schedule, const DecisionSequence& amounts) {
+        DecisionInfo info = sample_decisions();
+        info.schedule = schedule;
+        const auto path = folder / "a.decisions.h5";
+        std::filesystem::remove(path);
+        write_decisions(path, sample_fate(), info, amounts);
+        std::vector<std::string> found;
+        for (const Finding& finding : check_file(path).findings)
+            found.push_back(finding.problem);
+        return found;
+    };
+    DecisionSequence amounts = sample_blocks("");
+    CHECK(problems("prefill", amounts).empty());
+    amounts.kept_tokens = 15;
+    const auto tokens = problems("prefill", amounts);
+    REQUIRE(tokens.size() == 2);  // once for each sequence
+    CHECK_THAT(
+        tokens[1],
+        Catch::Matchers::EndsWith("/sequences/0004 has kept_tokens = 15, but its layers give 16"));
+    amounts = sample_blocks("");
+    amounts.kept_bytes = 1023;
+    CHECK_THAT(problems("prefill", amounts).at(0),
+               Catch::Matchers::Contains("kept_bytes = 1023, but its layers give 1024"));
+    amounts = sample_blocks("");
+    amounts.full_bytes = 1537;
+    CHECK_THAT(problems("prefill", amounts).at(0), Catch::Matchers::Contains("full_bytes = 1537"));
+}
+
+TEST_CASE("amounts are taken after the last decision of the schedule", "[trace][decisions]") {
+    const Folder folder;
+    const auto clean = [&](const std::string& schedule, std::int64_t kept, std::int64_t all) {
+        DecisionInfo info = sample_decisions();
+        info.schedule = schedule;
+        DecisionSequence amounts = sample_blocks("");
+        amounts.kept_tokens = kept;
+        amounts.kept_bytes = 64 * kept;
+        amounts.full_bytes = 64 * all;
+        const auto path = folder / "a.decisions.h5";
+        std::filesystem::remove(path);
+        write_decisions(path, sample_fate(), info, amounts);
+        return check_file(path).clean();
+    };
+    const LayerFate fate = sample_fate();
+    const auto kept = [&](Position end, std::int32_t block) {
+        std::int64_t count = 0;
+        for (Position token = 0; token < 18; ++token) {
+            const std::int32_t gone = fate.evicted_at[static_cast<std::size_t>(token)];
+            count += token % 9 < end && (gone < 0 || gone > block) ? 2 : 0;
+        }
+        return count;
+    };
+    CHECK(clean("prefill", kept(6, 0), 4 * 6));
+    CHECK(clean("prompt", kept(8, 1), 4 * 8));
+    CHECK(clean("block:4", kept(8, 1), 4 * 8));
+    CHECK(clean("prefill+decode", kept(9, 2), 4 * 9));
+    CHECK_FALSE(clean("prompt", kept(6, 0), 4 * 6));
+    CHECK_FALSE(clean("prefill+decode", kept(6, 0), 4 * 6));
 }
