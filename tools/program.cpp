@@ -53,7 +53,7 @@ options::options_description common_options(CommonOptions& common) {
          "seed of everything random")                                                     //
         ("quiet", options::bool_switch(&common.quiet), "no progress, no messages")        //
         ("json", options::bool_switch(&common.json), "machine-readable standard output")  //
-        ("help", "this text");
+        ("help,h", "this text");
     return described;
 }
 
@@ -128,7 +128,9 @@ int dispatch(const std::vector<std::string>& words) {
         print_overview(std::cerr);
         return exit_usage;
     }
-    if (words[0] == "--help" || words[0] == "help") {
+    if (words[0] == "help" && words.size() == 2)
+        return dispatch({words[1], "--help"});
+    if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
         print_overview(std::cout);
         return exit_done;
     }
@@ -142,6 +144,9 @@ int dispatch(const std::vector<std::string>& words) {
             return run_verb(verb, {words.begin() + 1, words.end()});
         names.push_back(verb.name);
     }
+    if (words[0].starts_with('-'))
+        throw usage_error("the verb comes first, found '" + words[0] +
+                          "'; kvtape --help lists them");
     const std::string close = nearest(words[0], names);
     throw usage_error("there is no verb '" + words[0] + "'" +
                       (close.empty() ? ";" : "; did you mean '" + close + "'?") +

@@ -169,6 +169,10 @@ RecordRequest read_record_request(const Invocation& invocation) {
     request.out = text("out");
     if (request.out.empty())
         throw usage_error("--out is empty; name the file to write");
+    for (const char* name : {"model", "prompts", "depth", "dtype"})
+        if (!values[name].defaulted() && text(name).empty())
+            throw usage_error("--" + std::string(name) +
+                              " is empty; say what it is, or leave the option out");
     request.prompts = text("prompts");
     if (values.count("workload") != 0)
         for (const std::string& spec : values["workload"].as<std::vector<std::string>>())

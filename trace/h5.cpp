@@ -65,8 +65,7 @@ hid_t check(hid_t id, std::string_view doing, ErrorKind otherwise) {
         throw io_error(std::string(doing) + ": " + std::string(reason));
     if (otherwise == ErrorKind::format)
         throw format_error(std::string(doing) +
-                           ": the file is damaged there; kvtape check lists what is, and only "
-                           "copying or making the file again repairs it");
+                           ": the file is damaged there; copy it again or make it anew");
     throw Error(otherwise, std::string(doing) + ": " + inner);
 }
 

@@ -46,9 +46,24 @@ std::vector<std::string> in_byte_order(Names names) {
     return std::move(names.list);
 }
 
+/// After HDF5 could not open a file of `bytes` bytes.
+[[noreturn]] void refuse_unopened(const std::string& doing, std::uint64_t bytes) {
+    try {
+        h5::check(H5I_INVALID_HID, doing);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::format)
+            throw;
+    }
+    throw format_error(doing + " (" + std::to_string(bytes) +
+                       " bytes): it is cut off or its head is damaged; copy it again or make it "
+                       "anew");
+}
+
 }  // namespace
 
 std::shared_ptr<const InputFile> InputFile::open(const std::filesystem::path& path) {
+    if (path.empty())
+        throw io_error("opening a file: its name is empty; name a trace or a decision file");
     std::shared_ptr<InputFile> file(new InputFile(path.string()));
     file->descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     struct stat status {};
@@ -88,10 +103,8 @@ void InputFile::open_with(const h5::Properties& access) {
         throw format_error(doing + ": it is not an HDF5 file (" + std::to_string(bytes_) +
                            " bytes); expected a trace or a decision file of kvtape");
     id_ = h5::File(H5Fopen(name_.c_str(), H5F_ACC_RDONLY, access.get()));
-    h5::check(
-        id_.get(),
-        doing + " (" + std::to_string(bytes_) + " bytes): it is cut off or its head is damaged",
-        ErrorKind::format);
+    if (!id_.valid())
+        refuse_unopened(doing, bytes_);
     const h5::Properties creation(h5::check(H5Fget_create_plist(id_.get()), doing));
     hsize_t user_block = 0;
     h5::check(H5Pget_userblock(creation.get(), &user_block), doing);

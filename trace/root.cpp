@@ -1,9 +1,11 @@
 #include "trace/root.hpp"
 
+#include "core/error.hpp"
 #include "trace/schema.hpp"
 
 #include <algorithm>
 #include <charconv>
+#include <string_view>
 
 namespace kvtape {
 namespace {
@@ -16,8 +18,15 @@ bool is_digits(const std::string& text) {
 }  // namespace
 
 std::string read_version(const InputGroup& root, const char* mark) {
-    if (!root.has_attribute(mark))
-        root.fail(std::string("has no attribute ") + mark + ": not a file of this kind by kvtape");
+    if (!root.has_attribute(mark)) {
+        const bool decisions = std::string_view(mark) == schema::decisions_mark;
+        const char* other = decisions ? schema::trace_mark : schema::decisions_mark;
+        if (root.has_attribute(other))
+            throw format_error("opening " + root.file().name() + ": it is a " +
+                               (decisions ? "trace, expected a decision file"
+                                          : "decision file, expected a trace"));
+        root.fail(std::string("has no attribute ") + mark + ": not a file of kvtape");
+    }
     const std::string version = root.text(mark);
     const std::size_t dot = version.find('.');
     int major = -1;

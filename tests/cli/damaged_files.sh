@@ -54,18 +54,21 @@ PYTHON
     "$program" check flipped.kvtape.h5 >stdout 2>stderr
     code=$?
     [[ $code == 1 || $code == 3 ]] || complain "bit flip $place/25: check exits $code"
+    cat stdout stderr >>said
+    "$program" info flipped.kvtape.h5 >/dev/null 2>>said
     "$program" check --json flipped.kvtape.h5 2>&1 | grep -q '"sequences":0' &&
         complain "bit flip $place/25: check counts no sequences"
     "$program" replay flipped.kvtape.h5 --policy snapkv --policy h2o --budget 0.5 --out "replay-$place" >stdout 2>stderr
     code=$?
     [[ $code == 0 || $code == 1 || $code == 3 ]] || complain "bit flip $place/25: replay exits $code: $(head -n 2 stderr)"
-    grep -iE 'H5[A-Z]|json\.exception|unable to|can.t (read|open|get)|superblock|address of' stderr >>words
+    cat stderr >>said
     if ((code != 0)); then
         (($(wc -l <stderr) == 1)) || complain "bit flip $place/25: replay says $(wc -l <stderr) lines"
     fi
 done
 
 # No library speaks for us.
+grep -iE 'H5[A-Z]|json\.exception|unable to|can.t (read|open|get)|superblock|address of' said >words
 [[ ! -s words ]] || complain "words of a library: $(sort -u words)"
 
 if [[ -n $h5py ]]; then

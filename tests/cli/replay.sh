@@ -51,6 +51,13 @@ expect_success replay "$small" --policy knorm --policy snapkv --budget 10%,64t -
 rm -f steps/run.json
 diff -r steps once >difference || complain "a repaired folder differs: $(cat difference)"
 
+decisions=(once/knorm@*.decisions.h5)
+expect_refusal 3 'is a decision file, expected a trace' replay "${decisions[0]}" --policy knorm --budget 0.5 --out refused
+mkdir trace-among
+cp "$small" trace-among/knorm@0.5.prefill.agnostic.decisions.h5
+expect_refusal 3 'is a trace, expected a decision file' replay "$small" --policy knorm --budget 0.5 --out trace-among
+expect_absent refused
+
 # A replay that fails lists what it finished, and going on gives what one run gives.
 mkdir -p failed/snapkv@64t.prefill.agnostic.decisions.h5.partial
 expect_refusal 4 'snapkv@64t' replay "$small" --policy knorm --policy snapkv --budget 10%,64t --out failed

@@ -88,6 +88,20 @@ record 2 'answer of up to 9000 .*max-new-tokens' --workload where --length 256 -
 expect_refusal 2 '--out is empty' record --workload where --out ''
 expect_refusal 2 '--out is empty' replay "$small" --policy knorm --budget 0.5 --out ''
 
+for option in model prompts depth dtype; do
+    record 2 "--$option is empty" --workload where "--$option" ''
+done
+expect_success help record
+expect_output '^usage: kvtape record'
+expect_success record -h
+expect_output '^usage: kvtape record'
+expect_success -h
+expect_output '^usage: kvtape VERB'
+expect_refusal 2 "the verb comes first, found '--seed'" --seed 3 record
+for verb in info check; do
+    expect_refusal 4 'opening a file: its name is empty' "$verb" ''
+done
+
 # What is missing is named as the synopsis names it.
 expect_refusal 2 'replay needs TRACE;' replay --policy knorm --budget 0.5 --out replayed
 expect_refusal 2 'replay needs --budget LIST;' replay "$small" --policy knorm --out replayed

@@ -136,9 +136,9 @@ TEST_CASE("golden decision files follow the trace they name", "[trace][golden]")
 
 TEST_CASE("a trace is not a decision file, nor the other way round", "[trace][decisions]") {
     CHECK_THROWS_WITH(open_decisions(golden("small-float32.kvtape.h5")),
-                      Catch::Matchers::Contains("has no attribute kvtape_decisions"));
+                      Catch::Matchers::Contains("it is a trace, expected a decision file"));
     CHECK_THROWS_WITH(open_trace(golden("small-float32.ems@0.1.decisions.h5")),
-                      Catch::Matchers::Contains("has no attribute kvtape_trace"));
+                      Catch::Matchers::Contains("it is a decision file, expected a trace"));
 }
 
 TEST_CASE("amounts that the arrays do not give are found and named", "[trace][decisions]") {
