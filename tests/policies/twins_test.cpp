@@ -21,17 +21,19 @@ struct Case {
     Philox random;
     Layer layer;
 
-    explicit Case(int number) : random(static_cast<std::uint64_t>(number), 77), layer(make()) {}
+    explicit Case(int number, Position shortest = 1, Position longest = 60)
+        : random(static_cast<std::uint64_t>(number), 77),
+          layer(make(shortest, longest)) {}
 
     Position draw(std::uint64_t index, Position low, Position high) const {
         return low + static_cast<Position>(
                          random.below(1000000 + index, static_cast<std::uint32_t>(high - low + 1)));
     }
-    Layer make() const {
+    Layer make(Position shortest, Position longest) const {
         Shape shape{.layers = 1, .kv_heads = draw(0, 1, 3), .head_dim = draw(1, 2, 40)};
         shape.query_heads = shape.kv_heads * draw(2, 1, 4);
         shape.softmax_scale = 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
-        const Position context = draw(3, 1, 60);
+        const Position context = draw(3, shortest, longest);
         return random_layer(shape, 0, context, context + draw(4, 1, 5), random);
     }
     QuerySource source() const {
@@ -208,5 +210,30 @@ TEST_CASE("lagkv agrees with its double-precision twin in every partition", "[po
                 check_kept(kept, part, lag, static_cast<Position>(ratio.floor_of(lag)), 0);
             }
         }
+    }
+}
+
+TEST_CASE("scores and cuts stay with their twins beyond 512 tokens", "[policies][twin]") {
+    for (int i = 0; i < 6; ++i) {
+        const Case drawn(i, 513, 1100);
+        const Shape& shape = drawn.layer.shape;
+        const reference::SnapKv options{
+            .window = 64, .kernel = 5, .average = true, .pool_first = true};
+        compare(drawn, "knorm", reference::knorm, [](Position) { return 0; });
+        compare(
+            drawn,
+            "oracle",
+            [&](const HeadView& head) { return reference::oracle(head, shape); },
+            [](Position) { return 0; });
+        compare(
+            drawn,
+            "h2o",
+            [&](const HeadView& head) { return reference::h2o(head, shape); },
+            [](Position tokens) { return tokens / 2; });
+        compare(
+            drawn,
+            "snapkv:window=64,kernel=5,pool=avg,group=after",
+            [&](const HeadView& head) { return reference::snapkv(head, shape, options); },
+            [](Position tokens) { return std::min<Position>(tokens, 64); });
     }
 }

@@ -114,3 +114,63 @@ TEST_CASE("lagkv takes the first decision that another program took", "[sim][gol
         }
     }
 }
+
+TEST_CASE("a decision file that does not fit the trace it names is refused and left alone",
+          "[sim][results]") {
+    const auto trace = open_trace(golden("small-float32.kvtape.h5"));
+    const Shape& shape = trace->info().shape;
+    const Position length = trace->sequence(0).length();
+    const Folder folder;
+    const auto path = folder / "knorm@0.25.prefill.agnostic.decisions.h5";
+    const auto write = [&](DecisionSequence about, std::int32_t layer, std::int32_t kv_heads) {
+        std::filesystem::remove(path);
+        const Position tokens = about.blocks.back().end;
+        const auto count = static_cast<std::size_t>(kv_heads * tokens);
+        DecisionWriter writer(path,
+                              {.producer = "kvtape test",
+                               .trace_fingerprint = trace->info().fingerprint,
+                               .policy = "knorm",
+                               .parameters = "{}",
+                               .budget = "0.25",
+                               .schedule = "prefill",
+                               .query_source = "agnostic",
+                               .loop = "replay",
+                               .fingerprint = {},
+                               .seed = 0});
+        writer.begin_sequence(about, kv_heads, tokens);
+        writer.write_layer(layer,
+                           {.evicted_at = std::vector<std::int32_t>(count, -1),
+                            .merged_into = std::vector<std::int32_t>(count, -1),
+                            .scores = {}});
+        writer.end_sequence();
+        writer.finish();
+    };
+    const auto refused = [&] {
+        const std::string before = bytes_of_file(path);
+        const std::string message =
+            refusal(ErrorKind::format, [&] { ResultDirectory(folder.path(), *trace); });
+        CHECK(mentions(message, path.string()));
+        CHECK(message.find('\n') == std::string::npos);
+        CHECK(bytes_of_file(path) == before);
+        return message;
+    };
+    const DecisionSequence fitting{.name = "0000", .blocks = Schedule().blocks(trace->sequence(0))};
+    write(fitting, 0, shape.kv_heads);
+    CHECK(ResultDirectory(folder.path(), *trace).results().size() == 1);
+
+    DecisionSequence other = fitting;
+    other.name = "0007";
+    write(other, 0, shape.kv_heads);
+    CHECK(mentions(refused(), "0007 is not in the trace"));
+    write(fitting, shape.layers, shape.kv_heads);
+    CHECK(mentions(refused(), "more than " + std::to_string(shape.layers)));
+    write(fitting, 0, shape.kv_heads + 1);
+    CHECK(mentions(refused(), "has arrays of " + std::to_string(shape.kv_heads + 1) + "x"));
+    other = fitting;
+    other.blocks.pop_back();
+    write(other, 0, shape.kv_heads);
+    CHECK(mentions(refused(), "x" + std::to_string(length - 1)));
+    other.blocks = {{0, length, false}};
+    write(other, 0, shape.kv_heads);
+    CHECK(mentions(refused(), "other blocks than its schedule"));
+}

@@ -303,3 +303,42 @@ TEST_CASE("a malformed schedule is refused with the grammar", "[sim][schedule]")
         for (const std::string part : {"prefill", "prompt", "block:N", "+decode"})
             CHECK(mentions(refusal(ErrorKind::usage, [&] { Schedule::parse(text); }), part));
 }
+
+TEST_CASE("an empty context keeps nothing, in the arithmetic of kvpress too", "[sim][replay]") {
+    const SyntheticTrace trace(
+        {.sequences = 1, .context = 0, .question = 9, .needle_begin = 0, .needle_end = 0});
+    const std::vector<std::string> specs = {"knorm:compat=kvpress",
+                                            "tova:compat=kvpress",
+                                            "snapkv:compat=kvpress",
+                                            "lagkv:compat=kvpress",
+                                            "lagkv:compat=kvpress,cross=1",
+                                            "knorm",
+                                            "lagkv",
+                                            "full"};
+    const Decisions decisions = decide(request_for(trace), make_policies(specs), "0.1,64t,1");
+    CHECK(decisions.size() == specs.size() * 3);
+    for (const auto& [key, decision] : decisions) {
+        INFO(std::get<0>(key) << " at " << std::get<1>(key));
+        for (std::int32_t layer = 0; layer < decision.layers(); ++layer)
+            for (std::int32_t head = 0; head < decision.kv_heads(); ++head)
+                CHECK(decision[{layer, head}].empty());
+    }
+}
+
+TEST_CASE("an exact budget is met to the token beyond 512 tokens of context", "[sim][replay]") {
+    for (const Position context : {513, 777, 1025}) {
+        SyntheticSize size{.sequences = 1, .context = context};
+        size.shape.layers = 1;
+        const SyntheticTrace trace(size);
+        const Decisions decisions =
+            decide(request_for(trace), make_policies({"knorm", "h2o", "snapkv"}), "0.1,0.29,513t");
+        const std::map<std::string, Position> expected = {
+            {"0.1", context / 10}, {"0.29", context * 29 / 100}, {"513t", 513}};
+        CHECK(decisions.size() == 9);
+        for (const auto& [key, decision] : decisions) {
+            INFO(std::get<0>(key) << " at " << std::get<1>(key) << " of " << context);
+            for (std::int32_t head = 0; head < decision.kv_heads(); ++head)
+                CHECK(std::ssize(decision[{0, head}]) == expected.at(std::get<1>(key)));
+        }
+    }
+}

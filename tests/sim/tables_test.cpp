@@ -136,6 +136,45 @@ TEST_CASE("an autopsy of a needle that is all there is empty, and a cut needs a 
     CHECK_FALSE(lost[0].cut_off.has_value());
 }
 
+TEST_CASE("regret compares the sequences that the oracle and the policy both hold",
+          "[sim][tables]") {
+    const SyntheticTrace trace({.sequences = 4});  // 0 and 2 are of one task, 1 and 3 of another
+    const auto replay_some = [&](const Folder& folder,
+                                 const std::string& spec,
+                                 const std::vector<std::int32_t>& sequences) {
+        ResultDirectory directory(folder / "out", trace);
+        ReplayRequest request = request_for(trace);
+        request.sequences = sequences;
+        const std::vector<PolicyRun> policies = make_policies({spec});
+        const ReplayTask task{.policy = &policies[0], .budgets = parse_budgets("0.25")};
+        const auto silent = [](std::int64_t, std::int64_t) {};
+        replay_into(
+            directory, request, std::span(&task, 1), StoreScores::no, "kvtape test", silent);
+        return make_tables(trace, directory.results(), 1, silent);
+    };
+    const auto row_of = [](const Tables& tables, const std::string& policy, const char* task) {
+        for (const Row& row : rows_of(tables.summary_csv))
+            if (row.at("policy") == policy && row.at("task") == task)
+                return row;
+        throw internal_error("no row of " + policy);
+    };
+    const auto recall = [&](const std::string& policy, const std::vector<std::int32_t>& sequences) {
+        const Folder alone;
+        const Tables tables = replay_some(alone, policy, sequences);
+        return std::stod(row_of(tables, policy, "even").at("needle_recall_weighted"));
+    };
+    const Folder folder;
+    replay_some(folder, "oracle", {0});
+    const Tables tables = replay_some(folder, "knorm", {0, 1, 2, 3});
+    const double shared = recall("oracle", {0}) - recall("knorm", {0});
+    const double unpaired = recall("oracle", {0}) - recall("knorm", {0, 2});
+    REQUIRE(std::abs(shared - unpaired) > 1e-3);
+    const Row even = row_of(tables, "knorm", "even");
+    CHECK(std::stod(even.at("regret")) == Approx(shared).epsilon(1e-12));
+    CHECK(row_of(tables, "knorm", "odd").at("regret").empty());
+    CHECK(std::stod(row_of(tables, "oracle", "even").at("regret")) == 0.0);
+}
+
 TEST_CASE("what is written as CSV reads back", "[sim][csv]") {
     const std::vector<std::string> record = {"lagkv:lag=64,sinks=4",
                                              "{\"lag\":64}",
