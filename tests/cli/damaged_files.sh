@@ -20,10 +20,10 @@ code=0
 "$program" info folder.kvtape.h5 >stdout 2>stderr || code=$?
 [[ $code == 3 || $code == 4 ]] || complain "info on a folder: exit $code"
 
-for verb in info check "replay --policy knorm --budget 0.5 --out replayed"; do
-    # shellcheck disable=SC2086
-    expect_refusal 3 'opening text\.kvtape\.h5: it is not an HDF5 file \(43 bytes\)' ${verb%% *} text.kvtape.h5 \
-        $(sed 's/^[a-z]*//' <<<"$verb")
+for arguments in info check 'replay --policy knorm --budget 0.5 --out replayed'; do
+    read -ra words <<<"$arguments"
+    expect_refusal 3 'opening text\.kvtape\.h5: it is not an HDF5 file \(43 bytes\)' \
+        "${words[0]}" text.kvtape.h5 "${words[@]:1}"
 done
 
 size=$(stat -c %s "$small")
