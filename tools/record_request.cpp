@@ -112,19 +112,19 @@ void expect_writable(const fs::path& out, bool overwrite) {
 }
 
 void refuse_beyond(std::int32_t max_positions,
-                   const std::string& task,
+                   const std::string& what,
                    std::int64_t context,
                    const std::string& question_text,
                    std::int64_t question,
                    std::int64_t answer) {
     if (context + question + answer <= max_positions)
         return;
-    throw usage_error("recording " + task + ": " + std::to_string(context) +
-                      " tokens of context, " + question_text + " and an answer of up to " +
-                      std::to_string(answer) + " do not fit into the " +
-                      std::to_string(max_positions) +
-                      " positions of the model (max_position_embeddings in its config.json); use "
-                      "a shorter context (--length) or a lower --max-new-tokens");
+    throw usage_error(
+        "recording " + what + ": " + std::to_string(context) + " tokens of context, " +
+        question_text + " and an answer of up to " + std::to_string(answer) +
+        " do not fit into the " + std::to_string(max_positions) +
+        " positions of the model (max_position_embeddings in its config.json); use "
+        "a shorter context (--length where it is generated) or a lower --max-new-tokens");
 }
 
 }  // namespace
@@ -220,15 +220,18 @@ void expect_room(const RecordRequest& request, std::int32_t max_positions) {
 }
 
 void expect_room(const RecordRequest& request,
-                 const workload::Prompt& prompt,
+                 std::span<const workload::Prompt> prompts,
                  std::int32_t max_positions) {
-    const Position question = prompt.prompt_len - prompt.context_len;
-    refuse_beyond(max_positions,
-                  prompt.task,
-                  prompt.context_len,
-                  std::to_string(question) + " of question",
-                  question,
-                  request.recording.max_new_tokens);
+    for (std::size_t index = 0; index < prompts.size(); ++index) {
+        const workload::Prompt& prompt = prompts[index];
+        const Position question = prompt.prompt_len - prompt.context_len;
+        refuse_beyond(max_positions,
+                      "sequence " + std::to_string(index) + " (" + prompt.task + ")",
+                      prompt.context_len,
+                      std::to_string(question) + " of question",
+                      question,
+                      request.recording.max_new_tokens);
+    }
 }
 
 std::vector<workload::Prompt> make_prompts(const RecordRequest& request,

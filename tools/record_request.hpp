@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,9 +42,9 @@ std::unique_ptr<model::Backend> make_backend(const RecordRequest& request, Eleme
 /// Refuses with a usage error, before any document is made, a length that leaves the model no
 /// position for the question and the answer.
 void expect_room(const RecordRequest& request, std::int32_t max_positions);
-/// The same for a finished prompt.
+/// The same for finished prompts; names the first that does not fit.
 void expect_room(const RecordRequest& request,
-                 const workload::Prompt& prompt,
+                 std::span<const workload::Prompt> prompts,
                  std::int32_t max_positions);
 /// Every prompt, in order.
 std::vector<workload::Prompt> make_prompts(const RecordRequest& request,

@@ -102,6 +102,12 @@ for verb in info check; do
     expect_refusal 4 'opening a file: its name is empty' "$verb" ''
 done
 
+for ((i = 0; i < 9000; ++i)); do printf 'word '; done >words
+printf '{"context": "A fox.", "question": "Who?"}\n{"context": "%s", "question": "Who?"}\n' "$(cat words)" >long.jsonl
+record 2 'recording sequence 1 \(prompts\): [0-9]{4} tokens of context' --prompts long.jsonl
+expect_refusal 2 'prompt-tokens is 9000, but the model has 8192 positions' bench prompt --prompt-tokens 9000
+expect_refusal 2 '--tokens is 99999999; it must be at most' bench scorers --tokens 99999999
+
 # What is missing is named as the synopsis names it.
 expect_refusal 2 'replay needs TRACE;' replay --policy knorm --budget 0.5 --out replayed
 expect_refusal 2 'replay needs --budget LIST;' replay "$small" --policy knorm --out replayed

@@ -1,5 +1,6 @@
 #include "tools/bench/prompt.hpp"
 
+#include "core/error.hpp"
 #include "core/philox.hpp"
 #include "model/transformer.hpp"
 
@@ -58,6 +59,11 @@ std::vector<Json> bench_prompt(const Setting& setting,
                                int tokens) {
     const auto backend = model::cpu_backend(ElementType::float32, setting.threads);
     model::Transformer transformer = model::Transformer::load(directory, *backend);
+    const std::int32_t positions = transformer.config().max_positions;
+    if (tokens > positions)
+        throw usage_error("benchmarking prompt: --prompt-tokens is " + std::to_string(tokens) +
+                          ", but the model has " + std::to_string(positions) +
+                          " positions (max_position_embeddings in its config.json)");
     const auto ids = random_tokens(tokens, transformer.config().vocabulary);
     const Times plain = measure(setting, [&] {
         model::KvCache cache(transformer, 0);

@@ -77,6 +77,10 @@ int run(const Invocation& invocation) {
                           .repetitions = values["repetitions"].as<int>()};
     const Position tokens = values["tokens"].as<Position>();
     const Position prompt_tokens = values["prompt-tokens"].as<Position>();
+    constexpr Position most_tokens = 1 << 22;
+    if (tokens > most_tokens)
+        throw usage_error("benchmarking: --tokens is " + std::to_string(tokens) +
+                          "; it must be at most " + std::to_string(most_tokens));
     if (setting.repetitions < 1 || tokens < 1 || prompt_tokens < 1)
         throw usage_error(
             "benchmarking: --repetitions, --tokens and --prompt-tokens must be at "

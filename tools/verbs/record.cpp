@@ -118,8 +118,7 @@ int run(const Invocation& invocation) {
     expect_room(request, config.max_positions);
     const model::Tokenizer tokenizer = model::Tokenizer::load(request.model / "tokenizer.json");
     const std::vector<workload::Prompt> prompts = make_prompts(request, tokenizer);
-    for (const workload::Prompt& prompt : prompts)
-        expect_room(request, prompt, config.max_positions);
+    expect_room(request, prompts, config.max_positions);
     const std::unique_ptr<model::Backend> backend = make_backend(request, config.stored_type);
     model::Transformer model = model::Transformer::load(request.model, *backend);
     TraceWriter writer(request.out,
