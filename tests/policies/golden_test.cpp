@@ -3,6 +3,7 @@
 #include "policies/spec.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/layer.hpp"
+#include "tests/support/query_source.hpp"
 #include "trace/reader.hpp"
 
 #include <algorithm>
@@ -85,10 +86,9 @@ void compare(const GoldenCase& golden,
              const std::vector<std::vector<GoldenHead>>& expected,
              const std::vector<Layer>& layers) {
     const PolicyRun run = make_policy(golden.policy);
-    const QuerySource source =
-        golden.query_source == "oracle" ? QuerySource::oracle : QuerySource::agnostic;
     const Limit limit = limit_of(golden.budget, layers[0].context_len, layers[0].shape);
-    const Decision decision = decide(*run.policy, layers, limit, {.source = source});
+    const Decision decision =
+        decide(*run.policy, layers, limit, {.source = source_named(golden.query_source)});
     for (std::int32_t layer = 0; layer < decision.layers(); ++layer)
         for (std::int32_t head = 0; head < decision.kv_heads(); ++head) {
             INFO("layer " << layer << ", KV head " << head);

@@ -3,6 +3,7 @@
 #include "tests/sim/cases.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/golden.hpp"
+#include "tests/support/query_source.hpp"
 #include "tests/support/synthetic_trace.hpp"
 #include "trace/reader.hpp"
 
@@ -157,7 +158,11 @@ TEST_CASE("random keeps every token with the same probability", "[sim][replay]")
 TEST_CASE("replay keeps what published programs keep on the golden traces",
           "[sim][replay][golden]") {
     const std::string folder = KVTAPE_SOURCE_DIR "/tests/golden/";
-    for (const std::string name : {"small-float32", "two-sequences-float32", "grouped-bfloat16"}) {
+    for (const std::string name : {"degenerate-float32",
+                                   "grouped-bfloat16",
+                                   "long-float16",
+                                   "small-float32",
+                                   "two-sequences-float32"}) {
         const auto trace = open_trace(folder + name + ".kvtape.h5");
         int compared = 0;
         for (const auto& golden : testing::golden_cases(folder + name + ".json")) {
@@ -170,10 +175,7 @@ TEST_CASE("replay keeps what published programs keep on the golden traces",
                 continue;
             ReplayRequest request = request_for(*trace);
             request.seed = golden.seed;
-            for (const QuerySource source :
-                 {QuerySource::agnostic, QuerySource::question, QuerySource::oracle})
-                if (name_of(source) == golden.query_source)
-                    request.source = source;
+            request.source = testing::source_named(golden.query_source);
             std::erase_if(request.sequences, [&](std::int32_t i) {
                 return !golden.sequences.contains(trace->sequence(i).name);
             });
