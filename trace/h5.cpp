@@ -139,19 +139,23 @@ Properties file_access(Purpose purpose) {
     check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V110),
           "bounding the HDF5 format");
     check(H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG), "preparing file access");
-    if (purpose == Purpose::read) {
-        check(H5Pset_file_locking(access.get(), false, true), "switching file locking off");
-        return access;
-    }
-    // Metadata reaches the disk at a flush and never between two: what a killed writer leaves is
-    // what its last flush wrote.
     H5AC_cache_config_t cache{};
     cache.version = H5AC__CURR_CACHE_CONFIG_VERSION;
     check(H5Pget_mdc_config(access.get(), &cache), "preparing the metadata cache");
-    cache.evictions_enabled = false;
-    cache.incr_mode = H5C_incr__off;
-    cache.flash_incr_mode = H5C_flash_incr__off;
-    cache.decr_mode = H5C_decr__off;
+    if (purpose == Purpose::read) {
+        check(H5Pset_file_locking(access.get(), false, true), "switching file locking off");
+        // The index of one sequence at a time: what is held does not grow with their number.
+        cache.set_initial_size = true;
+        cache.initial_size = 1 << 20;
+        cache.max_size = 2 << 20;
+    } else {
+        // Metadata reaches the disk at a flush and never between two: what a killed writer leaves
+        // is what its last flush wrote.
+        cache.evictions_enabled = false;
+        cache.incr_mode = H5C_incr__off;
+        cache.flash_incr_mode = H5C_flash_incr__off;
+        cache.decr_mode = H5C_decr__off;
+    }
     check(H5Pset_mdc_config(access.get(), &cache), "preparing the metadata cache");
     return access;
 }
