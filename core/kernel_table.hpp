@@ -47,11 +47,13 @@ struct KernelTable {
                                const float* offset,
                                const float* factor,
                                float* out);
-    void (*copy_below)(const std::int32_t* places,
-                       std::int32_t limit,
-                       const std::int32_t* from,
-                       std::ptrdiff_t count,
-                       std::int32_t* out);
+    /// Returns how many there are, or `room + 1` when there are more than `room`.
+    std::ptrdiff_t (*copy_below)(const std::int32_t* places,
+                                 std::int32_t limit,
+                                 const std::int32_t* from,
+                                 std::ptrdiff_t count,
+                                 std::int32_t* out,
+                                 std::ptrdiff_t room);
 };
 
 const KernelTable& avx2_kernels();

@@ -196,12 +196,11 @@ void copy_below(std::span<const Position> places,
                 Position limit,
                 std::span<const Position> from,
                 std::span<Position> out) {
-    std::ptrdiff_t below = 0;
-    for (const Position place : places)
-        below += place < limit ? 1 : 0;
-    expect_shapes(places.size() == from.size() && std::ssize(out) == below,
-                  "copying positions below a limit");
-    kernels().copy_below(places.data(), limit, from.data(), std::ssize(from), out.data());
+    constexpr const char* what = "copying positions below a limit";
+    expect_shapes(places.size() == from.size(), what);
+    const std::ptrdiff_t below = kernels().copy_below(
+        places.data(), limit, from.data(), std::ssize(from), out.data(), std::ssize(out));
+    expect_shapes(below == std::ssize(out), what);
 }
 
 Isa active_isa() {

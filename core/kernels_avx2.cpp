@@ -92,20 +92,20 @@ inline void wide_store(double* p, WideLanes v) {
         _mm256_storeu_pd(p + 4 * i, v.part[i]);
 }
 
-/// Stores the elements of `from` whose place is below `limit`; returns the end of what was stored.
-/// Gathered without branches first: they could not be predicted.
-inline std::int32_t* copy_lanes_below(const std::int32_t* places,
-                                      std::int32_t limit,
-                                      const std::int32_t* from,
-                                      std::int32_t* out) {
-    std::int32_t gathered[17];
+/// Writes 16 elements: those of `from` whose place is below `limit`, then anything. Returns how
+/// many of them count. Gathered without branches first: they could not be predicted.
+inline std::ptrdiff_t copy_lanes_below(const std::int32_t* places,
+                                       std::int32_t limit,
+                                       const std::int32_t* from,
+                                       std::int32_t* out) {
+    std::int32_t gathered[17] = {};
     std::ptrdiff_t count = 0;
     for (int i = 0; i < 16; ++i) {
         gathered[count] = from[i];
         count += places[i] < limit;
     }
-    __builtin_memcpy(out, gathered, static_cast<std::size_t>(count) * sizeof *out);
-    return out + count;
+    __builtin_memcpy(out, gathered, 16 * sizeof *out);
+    return count;
 }
 
 constexpr int tile_rows = 6;  // 6 x 16 outputs: 12 of 16 registers

@@ -84,18 +84,16 @@ inline void wide_store(double* p, WideLanes v) {
     _mm512_storeu_pd(p + 8, v.high);
 }
 
-/// Stores the elements of `from` whose place is below `limit`; returns the end of what was stored.
-inline std::int32_t* copy_lanes_below(const std::int32_t* places,
-                                      std::int32_t limit,
-                                      const std::int32_t* from,
-                                      std::int32_t* out) {
+/// Writes 16 elements: those of `from` whose place is below `limit`, then anything. Returns how
+/// many of them count.
+inline std::ptrdiff_t copy_lanes_below(const std::int32_t* places,
+                                       std::int32_t limit,
+                                       const std::int32_t* from,
+                                       std::int32_t* out) {
     const __mmask16 below =
         _mm512_cmplt_epi32_mask(_mm512_loadu_si512(places), _mm512_set1_epi32(limit));
-    const int count = __builtin_popcount(below);
-    const auto used = static_cast<__mmask16>((1u << count) - 1);
-    _mm512_mask_storeu_epi32(
-        out, used, _mm512_maskz_compress_epi32(below, _mm512_loadu_si512(from)));
-    return out + count;
+    _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(below, _mm512_loadu_si512(from)));
+    return __builtin_popcount(below);
 }
 
 constexpr int tile_rows = 12;  // 12 x 32 outputs: 24 of 32 registers

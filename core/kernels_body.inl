@@ -339,17 +339,31 @@ void squared_deviations(const float* rows,
         deviations_of_rows<1>(rows + i * stride, stride, depth, offset, factor, out + i);
 }
 
-void copy_below(const std::int32_t* places,
-                std::int32_t limit,
-                const std::int32_t* from,
-                std::ptrdiff_t count,
-                std::int32_t* out) {
-    std::ptrdiff_t i = 0;
-    for (; i + lane_count <= count; i += lane_count)
-        out = copy_lanes_below(places + i, limit, from + i, out);
+std::ptrdiff_t copy_below(const std::int32_t* places,
+                          std::int32_t limit,
+                          const std::int32_t* from,
+                          std::ptrdiff_t count,
+                          std::int32_t* out,
+                          std::ptrdiff_t room) {
+    std::ptrdiff_t i = 0, used = 0;
+    for (; i + lane_count <= count && used + lane_count <= room; i += lane_count)
+        used += copy_lanes_below(places + i, limit, from + i, out + used);
+    // All lanes are written, wanted or not: close to the end they go elsewhere first.
+    for (; i + lane_count <= count; i += lane_count) {
+        std::int32_t lanes[lane_count];
+        const std::ptrdiff_t found = copy_lanes_below(places + i, limit, from + i, lanes);
+        if (found > room - used)
+            return room + 1;
+        __builtin_memcpy(out + used, lanes, static_cast<std::size_t>(found) * sizeof *out);
+        used += found;
+    }
     for (; i < count; ++i)
-        if (places[i] < limit)
-            *out++ = from[i];
+        if (places[i] < limit) {
+            if (used == room)
+                return room + 1;
+            out[used++] = from[i];
+        }
+    return used;
 }
 
 constexpr KernelTable make_table() {

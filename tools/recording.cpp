@@ -1,12 +1,16 @@
 #include "tools/recording.hpp"
 
+#include "core/json.hpp"
 #include "core/kernels.hpp"
 #include "core/parallel.hpp"
 #include "model/utf8.hpp"
 
 #include <algorithm>
+#include <array>
+#include <ctime>
 #include <limits>
 #include <numeric>
+#include <system_error>
 #include <utility>
 
 namespace kvtape {
@@ -42,11 +46,38 @@ std::string as_utf8(const std::string& bytes) {
     return text;
 }
 
+std::string now_utc() {
+    const std::time_t now = std::time(nullptr);
+    std::tm parts{};
+    gmtime_r(&now, &parts);
+    std::array<char, 32> text{};
+    return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts)};
+}
+
+std::string name_of_folder(const std::filesystem::path& folder) {
+    std::error_code failure;
+    const std::filesystem::path whole = std::filesystem::weakly_canonical(folder, failure);
+    return whole.has_filename() ? whole.filename().string()
+                                : whole.parent_path().filename().string();
+}
+
 Position first_query(const workload::Prompt& prompt, Position context_queries) {
     return context_queries < 0 ? 0 : std::max(0, prompt.context_len - context_queries);
 }
 
 }  // namespace
+
+TraceInfo describe_trace(const model::Transformer& model, const std::filesystem::path& folder) {
+    TraceInfo info;
+    info.shape = model.shape();
+    info.producer = "kvtape " KVTAPE_VERSION " (" + model.backend().name() + ")";
+    info.created_utc = now_utc();
+    info.model_id = name_of_folder(folder);
+    info.model_config = model.config().text;
+    info.rope = to_text(model.config().rope());
+    info.sliding_window = model.config().sliding_window;
+    return info;
+}
 
 QueryRecorder::QueryRecorder(const Shape& shape, Position first, std::function<void(Position)> ran)
     : shape_(shape),
@@ -153,6 +184,13 @@ LayerData Recording::layer(std::int32_t layer) const {
     if (options_.attention)
         add_attention(layer, data);
     return data;
+}
+
+void Recording::write(TraceWriter& writer) const {
+    writer.begin_sequence(sequence_);
+    for (std::int32_t number = 0; number < model_.shape().layers; ++number)
+        writer.write_layer(number, layer(number));
+    writer.end_sequence();
 }
 
 void Recording::add_attention(std::int32_t layer, LayerData& data) const {

@@ -5,13 +5,18 @@
 #include "model/transformer.hpp"
 #include "tools/workload/document.hpp"
 #include "trace/trace.hpp"
+#include "trace/writer.hpp"
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
 
 namespace kvtape {
+
+/// The root of a trace of this model, from the checkpoint in `folder`, made now.
+TraceInfo describe_trace(const model::Transformer& model, const std::filesystem::path& folder);
 
 /// Collects the queries, attention outputs and normalisers of every position from `first` on.
 class QueryRecorder : public Tap {
@@ -61,6 +66,8 @@ class Recording {
 
     const SequenceInfo& sequence() const { return sequence_; }
     LayerData layer(std::int32_t layer) const;
+    /// Appends the sequence with all its layers.
+    void write(TraceWriter& writer) const;
 
   private:
     void describe(const model::Tokenizer& tokenizer,

@@ -11,6 +11,34 @@
 #include <string>
 
 namespace kvtape {
+namespace {
+
+/// How far down a ranking its best entries within a range go, and how many they are.
+struct Reach {
+    Position depth = 0;
+    Position chosen = 0;
+};
+
+/// The best `room` entries of `[begin, end)`, or all there are.
+Reach best_within(std::span<const Position> ranking, Position begin, Position end, Position room) {
+    const auto within = [=](Position entry) { return begin <= entry && entry < end ? 1 : 0; };
+    // Counted by stretches while a whole one still fits: a loop without an exit runs in lanes.
+    constexpr Position stretch = 256;
+    const auto ranked = static_cast<Position>(ranking.size());
+    Reach reach;
+    while (room - reach.chosen >= stretch && ranked - reach.depth >= stretch) {
+        Position found = 0;
+        for (const Position entry : ranking.subspan(static_cast<std::size_t>(reach.depth), stretch))
+            found += within(entry);
+        reach.chosen += found;
+        reach.depth += stretch;
+    }
+    for (; reach.chosen < room && reach.depth < ranked; ++reach.depth)
+        reach.chosen += within(ranking[static_cast<std::size_t>(reach.depth)]);
+    return reach;
+}
+
+}  // namespace
 
 ScoredSession::ScoredSession(const SessionContext& context)
     : context_(context),
@@ -57,13 +85,8 @@ std::vector<Position> ScoredSession::cut(const Head& head, const Limit& limit) c
     const ByRule rule = by_rule(tokens, held);
     const Position free_end = held - rule.last;
     make_ranking(head);
-    // How far down the ranking the free entries go that still fit.
-    const Position room = tokens - rule.first - rule.last;
-    Position chosen = 0, depth = 0;
-    for (; chosen < room && depth < std::ssize(head.ranking); ++depth) {
-        const Position entry = head.ranking[static_cast<std::size_t>(depth)];
-        chosen += rule.first <= entry && entry < free_end ? 1 : 0;
-    }
+    const auto [depth, chosen] =
+        best_within(head.ranking, rule.first, free_end, tokens - rule.first - rule.last);
     const std::span<const Position> positions = head.positions;
     const std::span<const Position> place = head.places;
     const auto first = static_cast<std::size_t>(rule.first);

@@ -290,5 +290,9 @@ TEST_CASE("copy_below keeps order and takes exactly the places below the limit",
         });
         std::vector<Position> wrong(expected.size() + 1);
         CHECK_THROWS_AS(copy_below(places, limit, from, wrong), Error);
+        if (!expected.empty())
+            CHECK_THROWS_AS(
+                copy_below(places, limit, from, std::span(wrong).first(expected.size() - 1)),
+                Error);
     }
 }

@@ -2,53 +2,63 @@
 
 #include "core/error.hpp"
 #include "core/philox.hpp"
+#include "model/tokenizer.hpp"
 #include "model/transformer.hpp"
+#include "tools/recording.hpp"
+#include "trace/writer.hpp"
 
-#include <algorithm>
-#include <numeric>
+#include <system_error>
+#include <unistd.h>
 
 namespace kvtape::bench {
 namespace {
 
-constexpr Position recorded_rows = 64;
-
-/// Takes the last rows of the prompt, as a recording does.
-class LastRows final : public Tap {
+/// A folder of this process for a file that nobody keeps.
+class ScratchFolder {
   public:
-    explicit LastRows(Position tokens)
-        : positions_(static_cast<std::size_t>(std::min(tokens, recorded_rows))) {
-        std::iota(positions_.begin(),
-                  positions_.end(),
-                  tokens - static_cast<Position>(positions_.size()));
+    ScratchFolder()
+        : path_(std::filesystem::temp_directory_path() /
+                ("kvtape-bench-" + std::to_string(getpid()))) {
+        std::error_code failure;
+        std::filesystem::create_directory(path_, failure);
+        if (failure)
+            throw io_error("benchmarking prompt: making " + path_.string() + ": " +
+                           failure.message() + "; TMPDIR names another place");
+    }
+    ScratchFolder(const ScratchFolder&) = delete;
+    ~ScratchFolder() {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
     }
 
-    TapRequest wants(std::int32_t, const Block& block) override {
-        const auto first = std::lower_bound(positions_.begin(), positions_.end(), block.begin);
-        const auto last = std::lower_bound(first, positions_.end(), block.end);
-        return {.positions = {first, last}};
-    }
-    void take(const TapRows& rows) override { taken_ += rows.queries.size() + rows.outputs.size(); }
-
-    Eigen::Index taken() const { return taken_; }
+    const std::filesystem::path& path() const { return path_; }
 
   private:
-    std::vector<Position> positions_;
-    Eigen::Index taken_ = 0;
+    std::filesystem::path path_;
 };
 
-std::vector<std::int32_t> random_tokens(int count, std::int32_t vocabulary) {
-    std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
+/// Tokens drawn at random, all of them context, without a text.
+workload::Prompt random_prompt(Position count, std::int32_t vocabulary) {
+    workload::Prompt prompt;
     const Philox random(1);
-    for (std::size_t i = 0; i < tokens.size(); ++i)
-        tokens[i] =
-            static_cast<std::int32_t>(random.below(i, static_cast<std::uint32_t>(vocabulary)));
-    return tokens;
+    for (Position i = 0; i < count; ++i)
+        prompt.tokens.push_back(static_cast<std::int32_t>(
+            random.below(static_cast<std::uint64_t>(i), static_cast<std::uint32_t>(vocabulary))));
+    prompt.text_offsets.assign(prompt.tokens.size() + 1, 0);
+    prompt.context_len = prompt.prompt_len = count;
+    return prompt;
 }
 
-Json prompt_row(const std::string& name, const Setting& setting, const Times& times, int tokens) {
+Json prompt_row(const std::string& name,
+                const Setting& setting,
+                const Times& times,
+                const Times& plain,
+                Position tokens) {
     Json result = row(name, setting, times);
     result["tokens"] = tokens;
     result["tokens_per_second"] = tokens / times.median;
+    if (&times != &plain)
+        result["slower_than_without"] = times.median / plain.median - 1.0;
     return result;
 }
 
@@ -56,7 +66,7 @@ Json prompt_row(const std::string& name, const Setting& setting, const Times& ti
 
 std::vector<Json> bench_prompt(const Setting& setting,
                                const std::filesystem::path& directory,
-                               int tokens) {
+                               Position tokens) {
     const auto backend = model::cpu_backend(ElementType::float32, setting.threads);
     model::Transformer transformer = model::Transformer::load(directory, *backend);
     const std::int32_t positions = transformer.config().max_positions;
@@ -64,19 +74,31 @@ std::vector<Json> bench_prompt(const Setting& setting,
         throw usage_error("benchmarking prompt: --prompt-tokens is " + std::to_string(tokens) +
                           ", but the model has " + std::to_string(positions) +
                           " positions (max_position_embeddings in its config.json)");
-    const auto ids = random_tokens(tokens, transformer.config().vocabulary);
+    const auto tokenizer = model::Tokenizer::load(directory / "tokenizer.json");
+    const workload::Prompt prompt = random_prompt(tokens, transformer.config().vocabulary);
+    const auto record = [&] {
+        return Recording(
+            transformer, tokenizer, prompt, {.max_new_tokens = 0, .threads = setting.threads});
+    };
+    const ScratchFolder scratch;
     const Times plain = measure(setting, [&] {
         model::KvCache cache(transformer, 0);
-        transformer.forward(ids, cache);
+        transformer.forward(prompt.tokens, cache);
     });
-    const Times recorded = measure(setting, [&] {
-        model::KvCache cache(transformer, tokens);
-        LastRows tap(tokens);
-        transformer.forward(ids, cache, &tap);
+    const Times kept = measure(setting, [&] { record(); });
+    const Times written = measure(setting, [&] {
+        TraceWriter writer(scratch.path() / "prompt.kvtape.h5",
+                           describe_trace(transformer, directory),
+                           Existing::replace);
+        record().write(writer);
+        writer.finish();
     });
-    Json with = prompt_row("prompt with recording", setting, recorded, tokens);
-    with["slower_than_without"] = recorded.median / plain.median - 1.0;
-    return {prompt_row("prompt", setting, plain, tokens), with};
+    const auto result = [&](const std::string& name, const Times& times) {
+        return prompt_row(name, setting, times, plain, tokens);
+    };
+    return {result("prompt", plain),
+            result("prompt with recording in memory", kept),
+            result("prompt with recording into a file", written)};
 }
 
 }  // namespace kvtape::bench

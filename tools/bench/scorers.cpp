@@ -10,6 +10,9 @@
 namespace kvtape::bench {
 namespace {
 
+/// Well above the last cache of two cores.
+constexpr double least_bytes_of_a_share = 64 << 20;
+
 std::vector<float> random_tensor(std::size_t count, std::uint64_t stream, int threads) {
     std::vector<float> tensor;
     resize_scratch(tensor, count);
@@ -104,11 +107,23 @@ double replay_seconds(const Setting& setting,
     return times.median;
 }
 
+/// What a scorer reads when the last queries of the context vote: column sums stand for the keys
+/// then.
 double bytes_read(const Needs& needs, const LayerSize& size) {
     const double tokens = size.tokens;
     const double cache = tokens * size.shape.kv_heads * size.shape.head_dim;
-    return sizeof(float) * (cache * ((needs.keys ? 1 : 0) + (needs.values ? 1 : 0)) +
-                            (needs.column_sums ? tokens * size.shape.query_heads : 0.0));
+    if (needs.column_sums)
+        return sizeof(float) * tokens * size.shape.query_heads;
+    return sizeof(float) * cache * ((needs.keys ? 1 : 0) + (needs.values ? 1 : 0));
+}
+
+/// Whether figures over so many bytes speak of the memory; `row` says so where they do not.
+bool leaves_the_caches(Json& row, double bytes) {
+    row["bytes"] = static_cast<std::int64_t>(bytes);
+    if (bytes >= least_bytes_of_a_share)
+        return true;
+    row["no_share"] = "too few bytes to leave the caches: a share of a peak needs 64 MiB";
+    return false;
 }
 
 double product_flops(const Needs& needs, const LayerSize& size) {
@@ -124,6 +139,7 @@ std::vector<Json> bench_scorers(const Setting& setting,
     const RandomLayer layer(size, setting.threads);
     const Peaks peaks = measure_peaks(setting, layer.cache());
     std::vector<Json> rows = peak_rows(setting, peaks);
+    leaves_the_caches(rows.front(), static_cast<double>(layer.cache().size_bytes()));
     for (const std::string& spec : specs) {
         const PolicyRun run = make_policy(spec);
         const Needs needs = run.policy->needs();
@@ -135,17 +151,20 @@ std::vector<Json> bench_scorers(const Setting& setting,
                                      .random = Philox(0),
                                      .threads = setting.threads};
         const Times times = measure(setting, [&] { run.policy->start(context)->observe(view); });
+        const double bytes = bytes_read(needs, size);
         Json result = row("score " + spec, setting, times);
         result["tokens"] = size.tokens;
-        result["bytes_per_second"] = bytes_read(needs, size) / times.median;
-        result["share_of_read_bandwidth"] =
-            bytes_read(needs, size) / times.median / peaks.read_bytes_per_second;
+        result["bytes_per_second"] = bytes / times.median;
+        const bool shared = leaves_the_caches(result, bytes);
+        if (shared)
+            result["share_of_read_bandwidth"] = bytes / times.median / peaks.read_bytes_per_second;
         result["seconds_with_1_budget"] = replay_seconds(setting, run, context, view, 1);
         result["seconds_with_32_budgets"] = replay_seconds(setting, run, context, view, 32);
         if (needs.window > 0) {
             result["flops_per_second"] = product_flops(needs, size) / times.median;
-            result["share_of_fma_peak"] =
-                product_flops(needs, size) / times.median / peaks.flops_per_second;
+            if (shared)
+                result["share_of_fma_peak"] =
+                    product_flops(needs, size) / times.median / peaks.flops_per_second;
         }
         rows.push_back(std::move(result));
     }

@@ -6,9 +6,7 @@
 #include "tools/verb.hpp"
 #include "trace/writer.hpp"
 
-#include <array>
 #include <chrono>
-#include <ctime>
 #include <iostream>
 #include <system_error>
 
@@ -16,33 +14,6 @@ namespace kvtape::verbs {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-std::string now_utc() {
-    const std::time_t now = std::time(nullptr);
-    std::tm parts{};
-    gmtime_r(&now, &parts);
-    std::array<char, 32> text{};
-    return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts)};
-}
-
-std::string name_of_folder(const std::filesystem::path& folder) {
-    std::error_code failure;
-    const std::filesystem::path whole = std::filesystem::weakly_canonical(folder, failure);
-    return whole.has_filename() ? whole.filename().string()
-                                : whole.parent_path().filename().string();
-}
-
-TraceInfo describe(const model::Transformer& model, const std::filesystem::path& folder) {
-    TraceInfo info;
-    info.shape = model.shape();
-    info.producer = "kvtape " KVTAPE_VERSION " (" + model.backend().name() + ")";
-    info.created_utc = now_utc();
-    info.model_id = name_of_folder(folder);
-    info.model_config = model.config().text;
-    info.rope = to_text(model.config().rope());
-    info.sliding_window = model.config().sliding_window;
-    return info;
-}
 
 /// Of the file as it is now; 0 when the system does not say.
 std::int64_t bytes_of_file(const std::filesystem::path& file) {
@@ -80,10 +51,7 @@ std::vector<TaskTally> record_all(model::Transformer& model,
         };
         const Recording recording(model, tokenizer, prompt, options);
         const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-        writer.begin_sequence(recording.sequence());
-        for (std::int32_t layer = 0; layer < model.shape().layers; ++layer)
-            writer.write_layer(layer, recording.layer(layer));
-        writer.end_sequence();
+        recording.write(writer);
         const std::int64_t grown = bytes_of_file(partial);
         tally_of(tallies, prompt.task).add(recording.sequence(), seconds, grown - size);
         size = grown;
@@ -122,7 +90,7 @@ int run(const Invocation& invocation) {
     const std::unique_ptr<model::Backend> backend = make_backend(request, config.stored_type);
     model::Transformer model = model::Transformer::load(request.model, *backend);
     TraceWriter writer(request.out,
-                       describe(model, request.model),
+                       describe_trace(model, request.model),
                        request.overwrite ? Existing::replace : Existing::refuse);
     const std::vector<TaskTally> tallies =
         record_all(model, tokenizer, prompts, request, writer, invocation.common.quiet);
