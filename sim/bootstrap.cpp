@@ -11,7 +11,7 @@ namespace kvtape {
 Interval bootstrap_mean(std::span<const double> values) {
     const auto count = static_cast<std::uint32_t>(values.size());
     const double mean = ordered_mean(values);
-    if (count < 2)
+    if (count < bootstrap_least)
         return {.mean = mean};
     const Philox random(bootstrap_seed);
     std::vector<double> means;

@@ -12,13 +12,15 @@ struct Interval {
     double high = std::numeric_limits<double>::quiet_NaN();
 };
 
+/// A resample of n values is the smallest alone with probability n^-n. Below four that is more than
+/// one in forty, so the ends would just be the smallest and the largest value: no 95 % interval.
+constexpr unsigned bootstrap_least = 4;
 constexpr int bootstrap_resamples = 10'000;
 constexpr unsigned bootstrap_seed = 0;
 
 /// Percentile bootstrap of the mean over sequences: 10,000 resamples drawn by Philox (seed 0, one
 /// word per draw). The draws depend on the number of values alone, so intervals of two policies
-/// over the same sequences are paired. One value says nothing about others and
-/// gives no interval.
+/// over the same sequences are paired. Fewer than four values give no interval.
 Interval bootstrap_mean(std::span<const double> values);
 
 }  // namespace kvtape

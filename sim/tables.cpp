@@ -3,6 +3,7 @@
 #include "core/reduce.hpp"
 #include "sim/autopsy.hpp"
 #include "sim/csv.hpp"
+#include "sim/evaluate_results.hpp"
 #include "sim/metrics/needle.hpp"
 
 #include <algorithm>
@@ -33,81 +34,9 @@ Csv& begin_row(Csv& csv, const Result& result) {
         .field(result.query_source);
 }
 
-/// Results of one chain that hold a given layer of a given sequence.
-struct ActiveChain {
-    std::vector<std::size_t> results;  ///< indices into all results
-    std::vector<std::int32_t> places;  ///< of the sequence in each file
-};
-
-bool same_chain(const Result& a, const Result& b) {
-    return a.policy == b.policy && a.query_source == b.query_source && a.schedule == b.schedule;
-}
-
-std::vector<ActiveChain> active_chains(const std::vector<Result>& results,
-                                       const std::string& sequence,
-                                       std::int32_t layer) {
-    std::vector<ActiveChain> chains;
-    for (std::size_t i = 0; i < results.size(); ++i) {
-        if (i == 0 || !same_chain(results[i - 1], results[i]))
-            chains.emplace_back();
-        const DecisionFile& file = *results[i].decisions;
-        const auto place = place_of(file, sequence);
-        if (!place)
-            continue;
-        const std::vector<std::int32_t>& layers = file.layers(*place);
-        if (!std::binary_search(layers.begin(), layers.end(), layer))
-            continue;
-        chains.back().results.push_back(i);
-        chains.back().places.push_back(*place);
-    }
-    std::erase_if(chains, [](const ActiveChain& chain) { return chain.results.empty(); });
-    return chains;
-}
-
-/// Heads of every (result, sequence), in the order of layers and heads.
-using Heads = std::vector<std::vector<std::vector<HeadResult>>>;
-
-Heads evaluate_all(const Trace& trace,
-                   const std::vector<Result>& results,
-                   int threads,
-                   const StepReport& report) {
-    const auto sequences = static_cast<std::size_t>(trace.sequences());
-    const std::int32_t layers = trace.info().shape.layers;
-    Heads heads(results.size(), std::vector<std::vector<HeadResult>>(sequences));
-    LayerData data;
-    std::int64_t done = 0;
-    const std::int64_t steps =
-        std::ssize(heads.empty() ? std::vector<std::vector<HeadResult>>() : heads[0]) * layers;
-    for (std::size_t s = 0; s < sequences; ++s) {
-        const auto sequence = static_cast<std::int32_t>(s);
-        const std::string& name = trace.sequence(sequence).name;
-        for (std::int32_t layer = 0; layer < layers; ++layer) {
-            const std::vector<ActiveChain> active = active_chains(results, name, layer);
-            report(++done, steps);
-            if (active.empty())
-                continue;
-            std::vector<Chain> chains;
-            for (const ActiveChain& chain : active)
-                chains.push_back({.results = chain.results.size(),
-                                  .evicted_at = [&results, &chain](
-                                                    std::size_t i, std::int32_t, std::int32_t at) {
-                                      const Result& result = results[chain.results[i]];
-                                      return result.decisions->load(chain.places[i], at).evicted_at;
-                                  }});
-            const auto evaluated = evaluate_layer(trace, sequence, layer, chains, data, threads);
-            for (std::size_t c = 0; c < active.size(); ++c)
-                for (std::size_t i = 0; i < active[c].results.size(); ++i) {
-                    auto& rows = heads[active[c].results[i]][s];
-                    rows.insert(rows.end(), evaluated[c][i].begin(), evaluated[c][i].end());
-                }
-        }
-    }
-    return heads;
-}
-
 std::string recall_table(const Trace& trace,
                          const std::vector<Result>& results,
-                         const Heads& heads) {
+                         const EvaluatedHeads& heads) {
     Csv csv(recall_header);
     for (std::size_t r = 0; r < results.size(); ++r)
         for (std::size_t s = 0; s < heads[r].size(); ++s) {
@@ -282,7 +211,7 @@ Tables make_tables(const Trace& trace,
                    const std::vector<Result>& results,
                    int threads,
                    const StepReport& report) {
-    const Heads heads = evaluate_all(trace, results, threads, report);
+    const EvaluatedHeads heads = evaluate_results(trace, results, threads, report);
     std::vector<ResultSummary> summaries;
     for (const auto& of_result : heads)
         summaries.push_back(summarise_result(trace, of_result));

@@ -14,6 +14,10 @@ namespace {
 
 /// Share of the context that a policy may keep beyond what was asked before its cell is marked.
 constexpr double tolerated_excess = 0.01;
+/// More budgets than this stand below each other, one a line: nobody reads longer lines.
+constexpr std::size_t most_columns = 16;
+/// More marked cells of a policy than this are named by the first and the last.
+constexpr std::size_t most_in_footnote = 8;
 
 /// Where a row stands: `full`, `oracle`, all others by name, `random`.
 using RowKey = std::tuple<int, std::string>;
@@ -69,19 +73,41 @@ std::vector<std::string> budget_columns(const std::vector<Cell>& cells) {
 /// Cells of a row by column.
 using Row = std::map<std::size_t, const Cell*>;
 
+std::string kept_text(const Cell& cell) {
+    return formatted("%.0f", 100.0 * cell.summary.kept_ratio) + " % at " + cell.budget;
+}
+
+/// What the marked cells of a row keep; empty when none is marked.
+std::string excess_text(const Row& row) {
+    std::vector<const Cell*> marked;
+    for (const auto& [column, cell] : row)
+        if (keeps_more_than_asked(*cell))
+            marked.push_back(cell);
+    if (marked.size() > most_in_footnote)
+        return kept_text(*marked.front()) + " to " + kept_text(*marked.back()) + " (" +
+               std::to_string(marked.size()) + " budgets)";
+    std::string text;
+    for (const Cell* cell : marked)
+        text += (text.empty() ? "" : ", ") + kept_text(*cell);
+    return text;
+}
+
 std::string footnote(const std::map<RowKey, Row>& rows) {
     std::string note;
-    for (const auto& [key, row] : rows) {
-        std::string kept;
-        for (const auto& [column, cell] : row)
-            if (keeps_more_than_asked(*cell))
-                kept += (kept.empty() ? ' ' + std::get<std::string>(key) + ' ' : ", ") +
-                        formatted("%.0f", 100.0 * cell->summary.kept_ratio) + " % at " +
-                        cell->budget;
-        if (!kept.empty())
-            note += (note.empty() ? "* keeps more than asked:" : ";") + kept;
-    }
+    for (const auto& [key, row] : rows)
+        if (const std::string kept = excess_text(row); !kept.empty())
+            note += (note.empty() ? "* keeps more than asked: " : "; ") +
+                    std::get<std::string>(key) + ' ' + kept;
     return note.empty() ? "" : note + '\n';
+}
+
+std::vector<std::vector<std::string>> transposed(
+    const std::vector<std::vector<std::string>>& lines) {
+    std::vector<std::vector<std::string>> turned(lines.front().size());
+    for (const std::vector<std::string>& line : lines)
+        for (std::size_t i = 0; i < line.size(); ++i)
+            turned[i].push_back(line[i]);
+    return turned;
 }
 
 }  // namespace
@@ -104,7 +130,8 @@ std::string replay_table(const std::vector<Cell>& cells) {
             line[column + 1] = cell_text(*cell, any_marked);
         text.push_back(line);
     }
-    return text_table(text) + footnote(rows);
+    const bool turn = columns.size() > most_columns && columns.size() > rows.size();
+    return text_table(turn ? transposed(text) : text) + footnote(rows);
 }
 
 }  // namespace kvtape

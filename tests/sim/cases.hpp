@@ -6,8 +6,10 @@
 #include "tests/support/catch.hpp"
 
 #include <cstdint>
+#include <map>
 #include <numeric>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace kvtape::tests {
@@ -33,6 +35,24 @@ inline std::vector<PolicyRun> make_policies(const std::vector<std::string>& spec
     for (const std::string& spec : specs)
         policies.push_back(make_policy(spec));
     return policies;
+}
+
+/// Every decision by spec, budget and sequence.
+using Decisions = std::map<std::tuple<std::string, std::string, std::int32_t>, Decision>;
+
+inline Decisions decide(const ReplayRequest& request,
+                        const std::vector<PolicyRun>& policies,
+                        const std::string& budgets) {
+    std::vector<ReplayTask> tasks;
+    for (const PolicyRun& policy : policies)
+        tasks.push_back({.policy = &policy, .budgets = parse_budgets(budgets)});
+    Decisions decisions;
+    replay(request, tasks, [&](const Decided& decided) {
+        const ReplayTask& task = tasks[decided.task];
+        decisions[{task.policy->spec, task.budgets[decided.budget].text(), decided.sequence}] =
+            *decided.decision;
+    });
+    return decisions;
 }
 
 /// The one-line error of `action`, which must have the given kind.

@@ -256,9 +256,15 @@ TEST_CASE("the bootstrap interval holds the mean, repeats, and pairs by position
     CHECK(bootstrap_mean(shifted).high == Approx(interval.high + 1.0));
 }
 
-TEST_CASE("one sequence gives a mean without an interval", "[sim][summary]") {
-    const Interval interval = bootstrap_mean(std::vector<double>{0.3});
-    CHECK(interval.mean == 0.3);
-    CHECK(std::isnan(interval.low));
-    CHECK(std::isnan(interval.high));
+TEST_CASE("fewer than four sequences give a mean without an interval", "[sim][summary]") {
+    for (const std::vector<double>& values :
+         {std::vector<double>{0.3}, {0.2, 0.4}, {0.1, 0.3, 0.5}}) {
+        const Interval interval = bootstrap_mean(values);
+        CHECK(interval.mean == Approx(0.3));
+        CHECK(std::isnan(interval.low));
+        CHECK(std::isnan(interval.high));
+    }
+    const std::vector<double> four = {0.1, 0.2, 0.4, 0.5};
+    const Interval interval = bootstrap_mean(four);
+    CHECK((interval.low > four.front() && interval.high < four.back()));
 }

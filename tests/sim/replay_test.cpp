@@ -18,24 +18,6 @@ using namespace kvtape::tests;
 
 namespace {
 
-/// Every decision by spec, budget and sequence.
-using Decisions = std::map<std::tuple<std::string, std::string, std::int32_t>, Decision>;
-
-Decisions decide(const ReplayRequest& request,
-                 const std::vector<PolicyRun>& policies,
-                 const std::string& budgets) {
-    std::vector<ReplayTask> tasks;
-    for (const PolicyRun& policy : policies)
-        tasks.push_back({.policy = &policy, .budgets = parse_budgets(budgets)});
-    Decisions decisions;
-    replay(request, tasks, [&](const Decided& decided) {
-        const ReplayTask& task = tasks[decided.task];
-        decisions[{task.policy->spec, task.budgets[decided.budget].text(), decided.sequence}] =
-            *decided.decision;
-    });
-    return decisions;
-}
-
 /// Keeps the first tokens, `excess` more than it may, and counts what it is asked.
 class CountingPolicy final : public Policy {
   public:
@@ -259,88 +241,4 @@ TEST_CASE("a policy that keeps fewer tokens than its exact budget is a bug that 
         refusal(ErrorKind::internal,
                 [&] { replay(request_for(trace), std::span(&task, 1), [](const Decided&) {}); }),
         "9 tokens"));
-}
-
-TEST_CASE("variants that follow kvpress keep what kvpress keeps, at most one token less",
-          "[sim][replay]") {
-    const SyntheticTrace trace({.context = 100});
-    int shorter = 0;
-    for (int percent = 1; percent <= 100; ++percent) {
-        const std::string budget = std::to_string(percent) + '%';
-        for (const auto& [key, decision] :
-             decide(request_for(trace), make_policies({"knorm:compat=kvpress"}), budget)) {
-            const std::ptrdiff_t kept = std::ssize(decision[{0, 0}]);
-            CHECK((kept == percent || kept == percent - 1));
-            shorter += kept < percent ? 1 : 0;
-        }
-    }
-    CHECK(shorter > 0);
-}
-
-TEST_CASE("schedules that are not replayed yet are refused by name", "[sim][schedule]") {
-    CHECK(Schedule::parse("prefill").text() == "prefill");
-    for (const std::string text :
-         {"prompt", "block:64", "prefill+decode", "prompt+decode", "block:1+decode"}) {
-        const std::string message = refusal(ErrorKind::usage, [&] { Schedule::parse(text); });
-        CHECK(mentions(message, '\'' + text + '\''));
-        CHECK(mentions(message, "this version replays the schedule prefill"));
-        CHECK_FALSE(mentions(message, "block:N"));
-    }
-}
-
-TEST_CASE("a malformed schedule is refused with the grammar", "[sim][schedule]") {
-    for (const std::string text : {"",
-                                   "sometimes",
-                                   "Prefill",
-                                   "block",
-                                   "block:",
-                                   "block:0",
-                                   "block:-4",
-                                   "block:64x",
-                                   "block:99999999999",
-                                   "+decode",
-                                   "prefill+decode+decode",
-                                   "prefill+",
-                                   "prefill "})
-        for (const std::string part : {"prefill", "prompt", "block:N", "+decode"})
-            CHECK(mentions(refusal(ErrorKind::usage, [&] { Schedule::parse(text); }), part));
-}
-
-TEST_CASE("an empty context keeps nothing, in the arithmetic of kvpress too", "[sim][replay]") {
-    const SyntheticTrace trace(
-        {.sequences = 1, .context = 0, .question = 9, .needle_begin = 0, .needle_end = 0});
-    const std::vector<std::string> specs = {"knorm:compat=kvpress",
-                                            "tova:compat=kvpress",
-                                            "snapkv:compat=kvpress",
-                                            "lagkv:compat=kvpress",
-                                            "lagkv:compat=kvpress,cross=1",
-                                            "knorm",
-                                            "lagkv",
-                                            "full"};
-    const Decisions decisions = decide(request_for(trace), make_policies(specs), "0.1,64t,1");
-    CHECK(decisions.size() == specs.size() * 3);
-    for (const auto& [key, decision] : decisions) {
-        INFO(std::get<0>(key) << " at " << std::get<1>(key));
-        for (std::int32_t layer = 0; layer < decision.layers(); ++layer)
-            for (std::int32_t head = 0; head < decision.kv_heads(); ++head)
-                CHECK(decision[{layer, head}].empty());
-    }
-}
-
-TEST_CASE("an exact budget is met to the token beyond 512 tokens of context", "[sim][replay]") {
-    for (const Position context : {513, 777, 1025}) {
-        SyntheticSize size{.sequences = 1, .context = context};
-        size.shape.layers = 1;
-        const SyntheticTrace trace(size);
-        const Decisions decisions =
-            decide(request_for(trace), make_policies({"knorm", "h2o", "snapkv"}), "0.1,0.29,513t");
-        const std::map<std::string, Position> expected = {
-            {"0.1", context / 10}, {"0.29", context * 29 / 100}, {"513t", 513}};
-        CHECK(decisions.size() == 9);
-        for (const auto& [key, decision] : decisions) {
-            INFO(std::get<0>(key) << " at " << std::get<1>(key) << " of " << context);
-            for (std::int32_t head = 0; head < decision.kv_heads(); ++head)
-                CHECK(std::ssize(decision[{0, head}]) == expected.at(std::get<1>(key)));
-        }
-    }
 }

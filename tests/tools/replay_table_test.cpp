@@ -91,3 +91,19 @@ TEST_CASE("a policy that looks at other queries than by default says so; none is
           "-----------------  ---\n"
           "snapkv (question)    -\n");
 }
+
+TEST_CASE("many budgets stand below each other, and a long footnote names the ends",
+          "[tools][table]") {
+    std::vector<Cell> cells;
+    std::string expected =
+        "needle kept  lagkv   tova\n"
+        "-----------  -----  -----\n";
+    for (int percent = 10; percent <= 30; ++percent) {
+        const std::string budget = std::to_string(percent) + '%';
+        cells.push_back(cell("lagkv", budget, percent / 100.0, 0.5, 0.25));
+        cells.push_back(cell("tova", budget, percent / 100.0, percent / 100.0, 0.5));
+        expected += budget + "          0.25*  0.50\n";
+    }
+    CHECK(replay_table(cells) ==
+          expected + "* keeps more than asked: lagkv 50 % at 10% to 50 % at 30% (21 budgets)\n");
+}
