@@ -207,6 +207,9 @@ std::vector<Budget> parse_budgets(std::string_view list) {
     for (std::size_t begin = 0; begin <= list.size();) {
         const std::size_t comma = std::min(list.find(',', begin), list.size());
         const std::string_view item = list.substr(begin, comma - begin);
+        if (item.empty() && !list.empty())
+            throw usage_error("reading the budgets '" + std::string(list) +
+                              "': there is nothing on one side of a comma; write 5%,10%");
         if (item.find("..") == std::string_view::npos)
             budgets.push_back(Budget::parse(item));
         else

@@ -33,6 +33,36 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     return row[b.size()];
 }
 
+/// What to do about an error of the operating system.
+const char* advice(int number) {
+    switch (number) {
+        case ENOENT:
+        case ENOTDIR:
+        case ENAMETOOLONG:
+        case ELOOP:
+            return "check the path";
+        case EISDIR:
+            return "name a file";
+        case EACCES:
+        case EPERM:
+            return "check its permissions, or use another place";
+        case EROFS:
+            return "the disk is read-only, use another place";
+        case ENOSPC:
+        case EDQUOT:
+            return "make room, or use another disk";
+        case EFBIG:
+            return "use a disk or a limit (ulimit -f) that allows larger files";
+        case EMFILE:
+        case ENFILE:
+            return "allow more (ulimit -n), or ask for fewer budgets at a time";
+        case ENOMEM:
+            return "free some memory";
+        default:
+            return "check the disk and try again";
+    }
+}
+
 }  // namespace
 
 Error::Error(ErrorKind kind, std::string_view message)
@@ -60,9 +90,13 @@ Error internal_error(std::string_view message) {
     return {ErrorKind::internal, message};
 }
 
+Error system_error(std::string_view message, int number) {
+    return io_error(std::string(message) + ": " + std::generic_category().message(number) + "; " +
+                    advice(number));
+}
+
 Error errno_error(std::string_view message) {
-    const std::string reason = std::generic_category().message(errno);
-    return io_error(std::string(message) + ": " + reason);
+    return system_error(message, errno);
 }
 
 std::string nearest(std::string_view word, std::span<const std::string_view> known) {

@@ -40,7 +40,9 @@ Error io_error(std::string_view message);
 Error device_error(std::string_view message);
 Error internal_error(std::string_view message);
 
-/// An io error `message: <text of the calling thread's errno>`.
+/// An io error `message: <text of the system's error number>; <what to do about it>`.
+Error system_error(std::string_view message, int number);
+/// The same with the calling thread's errno.
 Error errno_error(std::string_view message);
 
 /// The entry of `known` nearest to `word` by edit distance (first of equals), or "" when even the

@@ -153,6 +153,29 @@ std::filesystem::path shard_path(const std::filesystem::path& directory,
     return directory / file;
 }
 
+/// The data of a file and its tensors, which may overlap or leave holes.
+struct Listed {
+    std::span<const std::byte> data;
+    StoredTensors tensors;
+};
+
+Listed list_tensors(std::span<const std::byte> file, const std::string& what) {
+    const std::uint64_t length = header_length(file, what);
+    const std::string_view header(reinterpret_cast<const char*>(file.data()) + sizeof length,
+                                  length);
+    if (header.front() != '{')
+        throw format_error("reading " + what + ": its header does not begin with '{'");
+    const Json parsed = parse_json(header, what + ", header");
+    Listed listed{.data = file.subspan(sizeof length + length), .tensors = {}};
+    for (const auto& [name, entry] : parsed.items())
+        if (name != "__metadata__")
+            listed.tensors.emplace(
+                name,
+                read_entry(Fields(entry, what + ", tensor " + Fields::shown(Json(name))),
+                           listed.data));
+    return listed;
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
@@ -185,21 +208,9 @@ MappedFile::~MappedFile() {
 
 StoredTensors parse_safetensors(std::span<const std::byte> file, std::string_view what) {
     const std::string where(what);
-    const std::uint64_t length = header_length(file, where);
-    const std::string_view header(reinterpret_cast<const char*>(file.data()) + sizeof length,
-                                  length);
-    if (header.front() != '{')
-        throw format_error("reading " + where + ": its header does not begin with '{'");
-    const Json parsed = parse_json(header, where + ", header");
-    const std::span<const std::byte> data = file.subspan(sizeof length + length);
-    StoredTensors tensors;
-    for (const auto& [name, entry] : parsed.items())
-        if (name != "__metadata__")
-            tensors.emplace(
-                name,
-                read_entry(Fields(entry, where + ", tensor " + Fields::shown(Json(name))), data));
-    check_coverage(tensors, data, where);
-    return tensors;
+    Listed listed = list_tensors(file, where);
+    check_coverage(listed.tensors, listed.data, where);
+    return std::move(listed.tensors);
 }
 
 Checkpoint Checkpoint::open(const std::filesystem::path& directory) {
@@ -208,9 +219,9 @@ Checkpoint Checkpoint::open(const std::filesystem::path& directory) {
     const std::filesystem::path index = directory / "model.safetensors.index.json";
     if (std::filesystem::exists(single) || !std::filesystem::exists(index)) {
         checkpoint.what_ = single.string();
-        checkpoint.files_.emplace_back(single);
+        checkpoint.files_.push_back({MappedFile(single), checkpoint.what_});
         checkpoint.tensors_ =
-            parse_safetensors(checkpoint.files_.front().bytes(), checkpoint.what_);
+            list_tensors(checkpoint.files_.front().content.bytes(), checkpoint.what_).tensors;
         return checkpoint;
     }
     checkpoint.what_ = index.string();
@@ -226,8 +237,9 @@ Checkpoint Checkpoint::open(const std::filesystem::path& directory) {
         const auto path = shard_path(directory, file.get<std::string>(), checkpoint.what_);
         const auto [shard, fresh] = shards.try_emplace(path.string());
         if (fresh) {
-            checkpoint.files_.emplace_back(path);
-            shard->second = parse_safetensors(checkpoint.files_.back().bytes(), path.string());
+            checkpoint.files_.push_back({MappedFile(path), path.string()});
+            shard->second =
+                list_tensors(checkpoint.files_.back().content.bytes(), path.string()).tensors;
         }
         const auto found = shard->second.find(name);
         if (found == shard->second.end())
@@ -238,12 +250,17 @@ Checkpoint Checkpoint::open(const std::filesystem::path& directory) {
     return checkpoint;
 }
 
+void Checkpoint::expect_covered() const {
+    for (const File& file : files_)
+        parse_safetensors(file.content.bytes(), file.name);
+}
+
 Checkpoint::Tensor Checkpoint::tensor(std::string_view name,
                                       std::initializer_list<std::int64_t> shape) const {
     const std::string where = "reading " + what_ + ": the tensor " + std::string(name);
     const auto found = tensors_.find(name);
     if (found == tensors_.end())
-        throw format_error(where + " is missing");
+        throw format_error(where + " is missing; download the checkpoint again");
     const StoredTensor& stored = found->second;
     const std::vector<std::int64_t> expected(shape);
     if (stored.shape != expected)

@@ -46,7 +46,13 @@ StoredTensors parse_safetensors(std::span<const std::byte> file, std::string_vie
 /// `model.safetensors.index.json` lists.
 class Checkpoint {
   public:
+    /// Whether the tensors cover their files is left to `expect_covered`, so that one that is
+    /// missing can be named first.
     static Checkpoint open(const std::filesystem::path& directory);
+
+    /// A format error when tensors of a file overlap or leave a hole.
+    void expect_covered() const;
+    const std::string& name() const { return what_; }
 
     struct Tensor {
         ElementType type = ElementType::float32;
@@ -57,8 +63,13 @@ class Checkpoint {
     Tensor tensor(std::string_view name, std::initializer_list<std::int64_t> shape) const;
 
   private:
+    struct File {
+        MappedFile content;
+        std::string name;
+    };
+
     std::string what_;
-    std::vector<MappedFile> files_;
+    std::vector<File> files_;
     StoredTensors tensors_;
 };
 

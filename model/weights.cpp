@@ -1,5 +1,7 @@
 #include "model/weights.hpp"
 
+#include "core/error.hpp"
+
 #include <string>
 
 namespace kvtape::model {
@@ -61,6 +63,15 @@ LayerWeights read_layer(const Reader& reader, const Config& config, std::int32_t
     return layer;
 }
 
+void refuse_more_layers(const Checkpoint& checkpoint, const Config& config) {
+    const std::string next =
+        "model.layers." + std::to_string(config.layers) + ".input_layernorm.weight";
+    if (checkpoint.has(next))
+        throw format_error("reading " + checkpoint.name() + ": it has the tensor " + next +
+                           ", but config.json says num_hidden_layers is " +
+                           std::to_string(config.layers) + "; they do not belong together");
+}
+
 }  // namespace
 
 Weights read_weights(const Checkpoint& checkpoint, const Config& config, Backend& backend) {
@@ -73,6 +84,8 @@ Weights read_weights(const Checkpoint& checkpoint, const Config& config, Backend
         weights.head = reader.matrix("lm_head.weight", config.vocabulary, config.hidden_size);
     for (std::int32_t layer = 0; layer < config.layers; ++layer)
         weights.layers.push_back(read_layer(reader, config, layer));
+    checkpoint.expect_covered();
+    refuse_more_layers(checkpoint, config);
     return weights;
 }
 

@@ -5,6 +5,7 @@
 #include "sim/result_name.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -89,6 +90,16 @@ void expect_shapes(const std::filesystem::path& file,
     }
 }
 
+std::shared_ptr<const DecisionFile> open_result(const std::filesystem::path& file) {
+    try {
+        return open_decisions(file);
+    } catch (Error& error) {
+        if (error.kind() == ErrorKind::format)
+            error.add("resuming a replay (a decision file that is removed is computed again)");
+        throw;
+    }
+}
+
 Budget read_budget(const std::filesystem::path& file, const std::string& text) {
     try {
         return Budget::parse(text);
@@ -117,7 +128,7 @@ ResultDirectory::ResultDirectory(std::filesystem::path path, const Trace& trace)
     std::error_code failure;
     std::filesystem::create_directories(path_, failure);
     if (failure)
-        throw io_error("creating the directory " + path_.string() + ": " + failure.message());
+        throw system_error("creating the directory " + path_.string(), failure.value());
     reload();
     if (!trace_.info().complete && !results_.empty())
         throw usage_error("replaying into " + path_.string() +
@@ -132,7 +143,7 @@ void ResultDirectory::reload() {
         const std::string name = entry.path().filename().string();
         if (!name.ends_with(suffix))
             continue;
-        std::shared_ptr<const DecisionFile> decisions = open_decisions(entry.path());
+        std::shared_ptr<const DecisionFile> decisions = open_result(entry.path());
         const DecisionInfo& info = decisions->info();
         expect_own_trace(entry.path(), info, trace_.info());
         expect_shapes(entry.path(), *decisions, trace_);
@@ -197,13 +208,14 @@ void ResultDirectory::write(const std::string& name, std::string_view content) c
     std::ofstream file(partial, std::ios::binary | std::ios::trunc);
     file << content;
     file.close();
-    if (!file)
-        throw errno_error("writing " + partial.string());
-    std::error_code failure;
-    std::filesystem::rename(partial, final_path, failure);
-    if (failure)
-        throw io_error("renaming " + partial.string() + " to " + final_path.string() + ": " +
-                       failure.message());
+    std::error_code failure(file ? 0 : errno, std::generic_category());
+    if (!failure)
+        std::filesystem::rename(partial, final_path, failure);
+    if (!failure)
+        return;
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+    throw system_error("writing " + final_path.string(), failure.value());
 }
 
 void ResultDirectory::write_index(const std::vector<Result>& results) const {

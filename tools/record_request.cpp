@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "tools/needle_model.hpp"
 #include "tools/workload/prompts.hpp"
+#include "trace/partial_file.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -101,6 +102,7 @@ void expect_writable(const fs::path& out, bool overwrite) {
         throw usage_error("--out " + out.string() + " is a folder; name a file");
     if (fs::exists(out, failure) && !overwrite)
         throw usage_error("--out " + out.string() + " exists; --overwrite replaces it");
+    refuse_written_elsewhere(out);
     const fs::path partial = out.string() + ".partial";
     if (fs::exists(partial, failure) && !overwrite)
         throw usage_error(

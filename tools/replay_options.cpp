@@ -20,7 +20,7 @@ std::vector<std::string> split(const std::string& list) {
     return items;
 }
 
-/// Whole numbers below `count`, ascending, without repetition.
+/// Whole numbers below `count`, each once, in ascending order.
 std::vector<std::int32_t> read_indices(const std::string& option,
                                        const std::string& list,
                                        std::int32_t count) {
@@ -32,7 +32,9 @@ std::vector<std::int32_t> read_indices(const std::string& option,
         if (read.ec != std::errc() || read.ptr != end || index < 0 || index >= count)
             throw usage_error("reading " + option + ": '" + item + "' is not one of 0.." +
                               std::to_string(count - 1));
-        indices.insert(index);
+        if (!indices.insert(index).second)
+            throw usage_error("reading " + option + ": '" + item + "' appears twice in '" + list +
+                              "'; name it once");
     }
     return {indices.begin(), indices.end()};
 }
@@ -105,6 +107,10 @@ std::vector<PolicyRun> read_policies(const Invocation& invocation,
                                      std::vector<std::string>& left_out) {
     const auto& values = invocation.values;
     std::vector<PolicyRun> policies;
+    if (values.count("policies") != 0 && values.count("policy") != 0)
+        throw usage_error(
+            "replaying: --policies all and --policy were both given; take all at their default "
+            "parameters, or name each with --policy");
     if (values.count("policies") != 0) {
         const std::string which = values["policies"].as<std::string>();
         if (which != "all")

@@ -95,6 +95,7 @@ Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, con
     const ReplayOptions asked = read_replay_options(invocation, trace);
     const std::vector<ReplayTask> tasks = asked.tasks();
     check_feasible(asked.request, tasks);
+    trace.verify();
     const Clock::time_point begin = Clock::now();
     ResultDirectory directory(out, trace);
     std::optional<Progress> replaying, tabulating;

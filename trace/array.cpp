@@ -110,6 +110,8 @@ void InputArray::inspect_storage() {
     inspect_filters(creation);
     if (elements_ == 0)
         return;
+    if (!checksummed_)
+        file_->note_unguarded();
     storage_ = Storage::pipeline;
     if (layout != H5D_CHUNKED)
         return;

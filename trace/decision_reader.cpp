@@ -25,7 +25,7 @@ DecisionInfo read_info(const InputGroup& root, bool complete) {
     info.loop = root.text(schema::loop);
     info.seed = root.uint64(schema::seed);
     if (complete)
-        info.fingerprint = root.text(schema::fingerprint);
+        info.fingerprint = read_fingerprint(root, complete);
     if (!parse_json(info.parameters, root.file().name() + ": parameters").is_object())
         root.fail("has parameters that are not a JSON object");
     return info;

@@ -15,7 +15,7 @@ void expect(bool holds, const char* misuse) {
 DecisionWriter::DecisionWriter(const std::filesystem::path& path,
                                const DecisionInfo& info,
                                Existing existing)
-    : file_(path, existing, schema::decisions_mark, info.producer) {
+    : file_(path, existing, schema::decisions_mark, info.producer, Unended::remove) {
     const OutputGroup& root = file_.root();
     root.text(schema::trace_fingerprint, info.trace_fingerprint);
     root.text(schema::policy, info.policy);

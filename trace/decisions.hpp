@@ -45,7 +45,8 @@ struct LayerFate {
     std::vector<float> scores;              ///< empty when not stored
 };
 
-/// Writes a decision file, one sequence at a time, under the rules of `TraceWriter`.
+/// Writes a decision file, one sequence at a time, under the rules of `TraceWriter`, but destroyed
+/// before `finish()` it leaves nothing.
 class DecisionWriter {
   public:
     DecisionWriter(const std::filesystem::path& path,

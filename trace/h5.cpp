@@ -1,5 +1,7 @@
 #include "trace/h5.hpp"
 
+#include <charconv>
+
 namespace kvtape::h5 {
 namespace {
 
@@ -27,14 +29,14 @@ std::string innermost_error() {
     return text.empty() ? "HDF5 gives no reason" : text;
 }
 
-/// The operating system's words inside `file write failed: time = ..., error message = '...', ...`.
-std::string_view system_reason(std::string_view text) {
-    constexpr std::string_view mark = "error message = '";
+/// The operating system's number inside `file write failed: time = ..., errno = 28, ...`, or 0.
+int system_reason(std::string_view text) {
+    constexpr std::string_view mark = "errno = ";
     const std::size_t begin = text.find(mark);
-    if (begin == std::string_view::npos)
-        return {};
-    text.remove_prefix(begin + mark.size());
-    return text.substr(0, text.find('\''));
+    int number = 0;
+    if (begin != std::string_view::npos)
+        std::from_chars(text.data() + begin + mark.size(), text.data() + text.size(), number);
+    return number;
 }
 
 Type small_float(std::size_t exponent_bits, std::size_t mantissa_bits, std::size_t bias) {
@@ -60,9 +62,8 @@ hid_t check(hid_t id, std::string_view doing, ErrorKind otherwise) {
     if (id >= 0)
         return id;
     const std::string inner = innermost_error();
-    const std::string_view reason = system_reason(inner);
-    if (!reason.empty())
-        throw io_error(std::string(doing) + ": " + std::string(reason));
+    if (const int reason = system_reason(inner); reason != 0)
+        throw system_error(doing, reason);
     if (otherwise == ErrorKind::format)
         throw format_error(std::string(doing) +
                            ": the file is damaged there; copy it again or make it anew");
@@ -139,11 +140,11 @@ Properties file_access(Purpose purpose) {
     check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V110),
           "bounding the HDF5 format");
     check(H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG), "preparing file access");
+    check(H5Pset_file_locking(access.get(), false, true), "switching file locking off");
     H5AC_cache_config_t cache{};
     cache.version = H5AC__CURR_CACHE_CONFIG_VERSION;
     check(H5Pget_mdc_config(access.get(), &cache), "preparing the metadata cache");
     if (purpose == Purpose::read) {
-        check(H5Pset_file_locking(access.get(), false, true), "switching file locking off");
         // The index of one sequence at a time: what is held does not grow with their number.
         cache.set_initial_size = true;
         cache.initial_size = 1 << 20;

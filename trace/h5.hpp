@@ -37,6 +37,8 @@ class Handle {
 
     hid_t get() const { return id_; }
     bool valid() const { return id_ >= 0; }
+    /// Hands the identifier to somebody else who closes it.
+    hid_t release() { return std::exchange(id_, H5I_INVALID_HID); }
     /// Closes now; false when HDF5 could not (its error stack says why).
     bool close() {
         if (!valid())
@@ -73,8 +75,8 @@ Type text_type(std::size_t bytes);
 /// A type in words for messages: `int32`, `bfloat16`, `string`.
 std::string describe(hid_t type);
 
-/// How our files are opened and created: 1.8 to 1.10 formats, everything closed with the file, and,
-/// for readers, no file locking.
+/// How our files are opened and created: 1.8 to 1.10 formats, everything closed with the file, and
+/// no file locking (`PartialFile` has its own).
 enum class Purpose { read, write };
 Properties file_access(Purpose purpose);
 /// Creation of files, groups and datasets: no times stored.

@@ -140,10 +140,19 @@ bool InputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
     return true;
 }
 
+void InputFile::note_header(hid_t object) const {
+    H5O_info_t info{};
+    h5::check(H5Oget_info2(object, &info, H5O_INFO_HDR), name_ + ": looking at an object header");
+    constexpr unsigned first_with_checksum = 2;
+    if (info.hdr.version < first_with_checksum)
+        note_unguarded();
+}
+
 InputGroup InputGroup::root(std::shared_ptr<const InputFile> file) {
     const h5::Lock lock;
     h5::Group id(H5Gopen2(file->id(), "/", H5P_DEFAULT));
     h5::check(id.get(), "opening the root of " + file->name());
+    file->note_header(id.get());
     return {std::move(file), "/", std::move(id)};
 }
 
@@ -173,8 +182,10 @@ void InputGroup::expect_hard_link(const std::string& name) const {
 
 hid_t InputGroup::open_object(const std::string& name) const {
     expect_hard_link(name);
-    return h5::check(H5Oopen(id_.get(), name.c_str(), H5P_DEFAULT),
-                     file_->name() + ": opening " + child_path(name));
+    h5::Handle<H5Oclose> object(h5::check(H5Oopen(id_.get(), name.c_str(), H5P_DEFAULT),
+                                          file_->name() + ": opening " + child_path(name)));
+    file_->note_header(object.get());
+    return object.release();
 }
 
 bool InputGroup::is_group(const std::string& name) const {

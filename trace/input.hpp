@@ -2,6 +2,7 @@
 
 #include "trace/h5.hpp"
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -32,6 +33,13 @@ class InputFile {
     /// refuses. Takes no lock.
     bool read_at(std::uint64_t offset, std::span<std::byte> out) const;
 
+    /// Whether something that was opened so far lies outside of every checksum: an object with a
+    /// header of the oldest HDF5 format, or numbers without fletcher32. kvtape writes neither.
+    bool unguarded() const { return unguarded_; }
+    void note_unguarded() const { unguarded_ = true; }
+    /// Notes the header of an open object.
+    void note_header(hid_t object) const;
+
   private:
     explicit InputFile(std::string name) : name_(std::move(name)) {}
     void open_with(const h5::Properties& access);
@@ -41,6 +49,7 @@ class InputFile {
     int descriptor_ = -1;
     std::vector<std::byte> image_;
     std::uint64_t bytes_ = 0;
+    mutable std::atomic<bool> unguarded_ = false;
 };
 
 class InputArray;

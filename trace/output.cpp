@@ -20,12 +20,10 @@ constexpr std::string_view no_fingerprint = "00000000000000000000000000000000";
 h5::File create(const std::filesystem::path& partial) {
     const h5::Lock lock;
     const std::string doing = "creating " + partial.string();
-    if (::unlink(partial.c_str()) != 0 && errno != ENOENT)
-        throw errno_error(doing);
     const h5::Properties creation = h5::creation_of(H5P_FILE_CREATE);
     const h5::Properties access = h5::file_access(h5::Purpose::write);
     return h5::File(
-        check(H5Fcreate(partial.c_str(), H5F_ACC_EXCL, creation.get(), access.get()), doing));
+        check(H5Fcreate(partial.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), doing));
 }
 
 OutputGroup open_root(const h5::File& file, const std::string& name) {
@@ -33,7 +31,7 @@ OutputGroup open_root(const h5::File& file, const std::string& name) {
     return {name, "/", h5::Group(check(H5Gopen2(file.get(), "/", H5P_DEFAULT), "writing " + name))};
 }
 
-/// Forces what `path` names to the disk.
+/// Forces the names in a folder to the disk.
 void synchronise(const std::filesystem::path& path) {
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0)
@@ -52,12 +50,13 @@ void synchronise(const std::filesystem::path& path) {
 OutputFile::OutputFile(std::filesystem::path path,
                        Existing existing,
                        const char* mark,
-                       const std::string& producer)
+                       const std::string& producer,
+                       Unended unended)
     : path_(std::move(path)),
-      partial_(path_.string() + ".partial"),
       existing_(existing),
-      id_((refuse_existing(), create(partial_))),
-      root_(open_root(id_, partial_.string())) {
+      partial_((refuse_existing(), path_), unended),
+      id_(create(partial_.path())),
+      root_(open_root(id_, partial_.path().string())) {
     root_.text(mark, std::string(schema::version));
     root_.uint8(schema::complete, 0);
     root_.text(schema::producer, producer);
@@ -75,40 +74,39 @@ void OutputFile::refuse_existing() const {
 
 void OutputFile::flush() const {
     const h5::Lock lock;
-    check(H5Fflush(id_.get(), H5F_SCOPE_GLOBAL), "writing " + partial_.string());
+    check(H5Fflush(id_.get(), H5F_SCOPE_GLOBAL), "writing " + partial_.path().string());
 }
 
 void OutputFile::close() {
     const h5::Lock lock;
-    root_ = OutputGroup(partial_.string(), "/", h5::Group());
+    root_ = OutputGroup(partial_.path().string(), "/", h5::Group());
     flush();
     if (!id_.close())
-        check(-1, "closing " + partial_.string());
+        check(-1, "closing " + partial_.path().string());
 }
 
 void OutputFile::mark_complete(const std::string& fingerprint) {
     const h5::Lock lock;
     const h5::Properties access = h5::file_access(h5::Purpose::write);
-    id_ = h5::File(check(H5Fopen(partial_.c_str(), H5F_ACC_RDWR, access.get()),
-                         "completing " + partial_.string()));
-    root_ = open_root(id_, partial_.string());
+    id_ = h5::File(check(H5Fopen(partial_.path().c_str(), H5F_ACC_RDWR, access.get()),
+                         "completing " + partial_.path().string()));
+    root_ = open_root(id_, partial_.path().string());
     root_.replace_text(schema::fingerprint, fingerprint);
     root_.replace_uint8(schema::complete, 1);
     close();
 }
 
-void OutputFile::publish() const {
-    synchronise(partial_);
+void OutputFile::publish() {
+    partial_.synchronise();
     refuse_existing();
-    if (std::rename(partial_.c_str(), path_.c_str()) != 0)
-        throw errno_error("renaming " + partial_.string() + " to " + path_.string());
+    partial_.publish();
     const std::filesystem::path folder = path_.parent_path();
     synchronise(folder.empty() ? "." : folder);
 }
 
 std::string OutputFile::finish() {
     close();
-    const std::string fingerprint = fingerprint_of(InputFile::open(partial_));
+    const std::string fingerprint = fingerprint_of(InputFile::open(partial_.path()));
     mark_complete(fingerprint);
     publish();
     return fingerprint;

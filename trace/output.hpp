@@ -1,6 +1,7 @@
 #pragma once
 
 #include "trace/h5.hpp"
+#include "trace/partial_file.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -87,7 +88,8 @@ void OutputGroup::array(const char* name,
 }
 
 /// A file of ours in the making. It lies at `<path>.partial` with `complete = 0` until `finish()`;
-/// without it, that is what stays. Errors are io errors that name the file and the reason.
+/// without it, that is what stays, or nothing where `unended` says so. Errors are io errors that
+/// name the file and the reason.
 class OutputFile {
   public:
     /// Creates the file (over an old `.partial`) and writes the attributes every file has.
@@ -95,7 +97,8 @@ class OutputFile {
     OutputFile(std::filesystem::path path,
                Existing existing,
                const char* mark,
-               const std::string& producer);
+               const std::string& producer,
+               Unended unended);
 
     const OutputGroup& root() const { return root_; }
     /// Makes everything written so far survive a kill.
@@ -108,11 +111,11 @@ class OutputFile {
     void refuse_existing() const;
     void close();
     void mark_complete(const std::string& fingerprint);
-    void publish() const;
+    void publish();
 
     std::filesystem::path path_;
-    std::filesystem::path partial_;
     Existing existing_;
+    PartialFile partial_;
     h5::File id_;
     OutputGroup root_;
 };

@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/half.hpp"
 #include "trace/array.hpp"
+#include "trace/fingerprint.hpp"
 #include "trace/root.hpp"
 #include "trace/schema.hpp"
 #include "trace/sequence_reader.hpp"
@@ -17,7 +18,8 @@ namespace {
 class FileTrace final : public Trace {
   public:
     FileTrace(std::shared_ptr<const InputFile> file, Unfinished unfinished, int threads)
-        : root_(InputGroup::root(std::move(file))),
+        : file_(std::move(file)),
+          root_(InputGroup::root(file_)),
           threads_(threads) {
         read_version(root_, schema::trace_mark);
         const bool complete = read_complete(root_, unfinished);
@@ -41,6 +43,17 @@ class FileTrace final : public Trace {
         expect_layer(layer);
         const std::shared_ptr<const Layers> layers = opened_layers(index);
         read_layer((*layers)[static_cast<std::size_t>(layer)], info_.shape, parts, out, threads_);
+    }
+
+    void verify() const override {
+        for (std::int32_t index = 0; index < sequences(); ++index)
+            slot(index);
+        if (!info_.complete || !file_->unguarded())
+            return;
+        const std::string found = fingerprint_of(file_);
+        if (found != info_.fingerprint)
+            root_.fail("has fingerprint " + info_.fingerprint + ", but its content gives " + found +
+                       ": it was changed or damaged; copy it again or make it anew");
     }
 
     bool has_output_projections() const override {
@@ -117,6 +130,7 @@ class FileTrace final : public Trace {
         opened_index_ = index;
     }
 
+    std::shared_ptr<const InputFile> file_;
     InputGroup root_;
     int threads_;
     TraceInfo info_;

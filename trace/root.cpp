@@ -48,6 +48,16 @@ bool read_complete(const InputGroup& root, Unfinished unfinished) {
     return complete;
 }
 
+std::string read_fingerprint(const InputGroup& root, bool complete) {
+    const std::string digits = root.text(schema::fingerprint);
+    if (digits.size() != 32 || digits.find_first_not_of("0123456789abcdef") != std::string::npos)
+        root.fail("has fingerprint '" + digits.substr(0, 40) +
+                  "', expected 32 hexadecimal digits in lower case");
+    if (complete && digits.find_first_not_of('0') == std::string::npos)
+        root.fail("has a fingerprint of zeros although complete = 1: its writer never computed it");
+    return digits;
+}
+
 std::vector<std::string> sequence_names(const InputGroup& root, bool complete) {
     if (!complete && !root.has(schema::sequences))
         return {};

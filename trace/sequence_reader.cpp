@@ -5,6 +5,7 @@
 #include "core/memory.hpp"
 #include "trace/array.hpp"
 #include "trace/layer_layout.hpp"
+#include "trace/root.hpp"
 #include "trace/schema.hpp"
 #include "trace/validate.hpp"
 
@@ -113,7 +114,7 @@ TraceInfo read_trace_info(const InputGroup& root, bool complete) {
     info.schema = root.text(schema::trace_mark);
     info.producer = root.text(schema::producer);
     info.created_utc = root.text(schema::created_utc);
-    info.fingerprint = root.text(schema::fingerprint);
+    info.fingerprint = read_fingerprint(root, complete);
     info.model_id = root.text(schema::model_id);
     info.model_config = root.text(schema::model_config);
     info.rope = root.text(schema::rope);

@@ -117,6 +117,9 @@ class Trace {
                       std::int32_t layer,
                       const LayerParts& parts,
                       LayerData& out) const = 0;
+    /// Makes sure, before results are computed, that the trace is what its writer wrote. Loading
+    /// tells by checksums; only where these leave something out is the fingerprint recomputed.
+    virtual void verify() const {}
     /// The parts that every layer of this sequence holds.
     virtual LayerParts stored(std::int32_t sequence) const {
         static_cast<void>(sequence);

@@ -66,6 +66,53 @@ void validate_positions(const SequenceInfo& sequence) {
     }
 }
 
+void validate_logits(const SequenceInfo& sequence) {
+    const std::int64_t logits = std::int64_t{sequence.generated()} * sequence.top_logits;
+    expect_count(sequence.logits_top.size(), logits, schema::logits_top);
+    expect_count(sequence.logits_top_ids.size(), logits, schema::logits_top_ids);
+    for (const float logit : sequence.logits_top)
+        if (std::isnan(logit))
+            throw format_error("logits_top hold NaN, expected numbers");
+    for (const std::int32_t token : sequence.logits_top_ids)
+        if (token < 0)
+            throw format_error("logits_top_ids hold " + number(token) +
+                               ", expected no negative id");
+}
+
+[[noreturn]] void refuse_rope(const char* name, const Json& found, const std::string& expected) {
+    throw format_error(std::string("rope has ") + name + " " + to_text(found).substr(0, 40) +
+                       ", expected " + expected);
+}
+
+/// What rope says, as far as it says anything, must be able to rotate heads of that width.
+void validate_rope(const Json& rope, const Shape& shape) {
+    const auto is_frequency = [](const Json& value) {
+        return value.is_number() && std::isfinite(value.get<double>()) && value.get<double>() >= 0;
+    };
+    if (const auto theta = rope.find("theta"); theta != rope.end())
+        if (!is_frequency(*theta) || theta->get<double>() == 0)
+            refuse_rope("theta", *theta, "a positive number");
+    if (const auto layout = rope.find("layout"); layout != rope.end())
+        if (*layout != "half" && *layout != "interleaved")
+            refuse_rope("layout", *layout, "half or interleaved");
+    std::int64_t rotated = shape.head_dim;
+    if (const auto width = rope.find("rotary_dim"); width != rope.end()) {
+        if (!width->is_number_unsigned() ||
+            width->get<std::uint64_t>() > static_cast<std::uint64_t>(shape.head_dim) ||
+            width->get<std::uint64_t>() % 2 != 0)
+            refuse_rope("rotary_dim", *width, "an even number up to " + number(shape.head_dim));
+        rotated = width->get<std::int64_t>();
+    }
+    const auto frequencies = rope.find("inv_freq");
+    if (frequencies == rope.end())
+        return;
+    if (!frequencies->is_array() || std::ssize(*frequencies) != rotated / 2)
+        refuse_rope("inv_freq", *frequencies, "a list of " + number(rotated / 2) + " numbers");
+    for (const Json& frequency : *frequencies)
+        if (!is_frequency(frequency))
+            refuse_rope("inv_freq", frequency, "numbers that are not negative");
+}
+
 }  // namespace
 
 void validate(const Shape& shape) {
@@ -84,8 +131,10 @@ void validate(const Shape& shape) {
 
 void validate(const TraceInfo& info) {
     validate(info.shape);
-    if (!parse_json(info.rope, schema::rope).is_object())
+    const Json rope = parse_json(info.rope, schema::rope);
+    if (!rope.is_object())
         throw format_error("rope is not a JSON object");
+    validate_rope(rope, info.shape);
     expect_count(info.sliding_window.size(), info.shape.layers, schema::sliding_window);
     for (const std::optional<Position>& window : info.sliding_window)
         if (window && *window < 1)
@@ -105,9 +154,7 @@ void validate(const SequenceInfo& sequence) {
     validate_text(sequence);
     validate_spans(sequence);
     validate_positions(sequence);
-    const std::int64_t logits = std::int64_t{sequence.generated()} * sequence.top_logits;
-    expect_count(sequence.logits_top.size(), logits, schema::logits_top);
-    expect_count(sequence.logits_top_ids.size(), logits, schema::logits_top_ids);
+    validate_logits(sequence);
 }
 
 }  // namespace kvtape

@@ -83,7 +83,7 @@ TraceWriter::TraceWriter(const std::filesystem::path& path,
                          const TraceInfo& info,
                          Existing existing)
     : shape_(validated(info).shape),
-      file_(path, existing, schema::trace_mark, info.producer) {
+      file_(path, existing, schema::trace_mark, info.producer, Unended::keep) {
     const OutputGroup& root = file_.root();
     root.text(schema::created_utc, info.created_utc);
     root.text(schema::model_id, info.model_id);

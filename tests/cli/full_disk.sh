@@ -28,14 +28,31 @@ fill() {
         "$program" check "$file" >/dev/null 2>&1 || printf '%s\n' "$file"
     done >damaged
     [[ ! -s damaged ]] || complain "a disk of $size: damaged under a final name: $(cat damaged)"
-    umount disk
+    [[ ! -d disk/replay || -z $(find disk/replay -name '*.partial') ]] ||
+        complain "a disk of $size: the replay left $(ls disk/replay/*.partial)"
 }
 
 for size in 64k 1m 5m; do
     fill "$size" record --workload passkey:digits=5 --sequences 3 --length 256 --out disk/new.kvtape.h5
+    umount disk
 done
+replay=(replay "$small" --policy knorm --policy snapkv --policy h2o --policy tova --budget '1%..90%:20' --scores)
+expect_success "${replay[@]}" --out whole
+rm -f whole/run.json
 for size in 4k 64k 200k; do
-    fill "$size" replay "$small" --policy knorm --policy snapkv --policy h2o --policy tova \
-        --budget 1%..90%:20 --scores --out disk/replay
+    fill "$size" "${replay[@]}" --out disk/replay
+    umount disk
+done
+
+# A disk that has room for the decisions but not for the last tables; then it is made larger, and the
+# replay goes on where it stopped.
+decisions=$(du -cB1 whole/*.decisions.h5 | tail -n 1 | cut -f1)
+for room in $((decisions / 2)) $((decisions + 40000)) $((decisions + 140000)); do
+    fill "$room" "${replay[@]}" --out disk/replay
+    mount -o remount,size=64m disk
+    expect_success "${replay[@]}" --out disk/replay
+    rm -f disk/replay/run.json
+    diff -r whole disk/replay >difference || complain "resumed at $room bytes: $(head -n 5 difference)"
+    umount disk
 done
 finish

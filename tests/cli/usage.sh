@@ -51,6 +51,12 @@ replay 2 'policy' --policy '' --budget 0.5
 for budget in 0 0% -1 101% 1.5 many '' 0.5,0.5 0t 12x 1%..50%:1 50%..1%:4 1e400 0x10 nan; do
     replay 2 'budget' --policy knorm "--budget=$budget"
 done
+replay 2 "budgets ','.*nothing.*comma" --policy knorm --budget ,
+replay 2 "budgets '5%,,10%'.*nothing.*comma" --policy knorm --budget 5%,,10%
+replay 2 "'50%' appears twice" --policy knorm --budget 0.5,50%
+replay 2 '--policies all and --policy' --policies all --policy knorm --budget 0.5
+replay 2 "--layers: '1' appears twice in '1,1'" --policy knorm --budget 0.5 --layers 1,1
+replay 2 "--sequences: '0' appears twice" --policy knorm --budget 0.5 --sequences 0,1,0
 replay 2 'least|one token|cannot hold' --policy knorm --budget 1B
 replay 2 'schedule' --policy knorm --budget 0.5 --schedule sometimes
 replay 2 'query.source' --policy knorm --budget 0.5 --query-source everyone

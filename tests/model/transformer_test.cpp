@@ -262,4 +262,29 @@ TEST_CASE("tensors that do not fit the configuration and ids outside the vocabul
     CHECK_THROWS_WITH(Transformer::load(checkpoint.path(), parse(deeper), *backend),
                       Contains("model.layers.2") && Contains("missing"));
     CHECK_THROWS_AS(Transformer::load(checkpoint.path(), *backend), Error);
+    Json shallower = small_config();
+    shallower["num_hidden_layers"] = 1;
+    CHECK_THROWS_WITH(
+        Transformer::load(checkpoint.path(), parse(shallower), *backend),
+        Contains("model.layers.1.input_layernorm.weight") && Contains("num_hidden_layers is 1"));
+}
+
+TEST_CASE("a tensor that is missing is named before the hole it leaves", "[model][transformer]") {
+    const Config config = parse(small_config());
+    const auto backend = cpu_backend(ElementType::float32, 1);
+    const RandomCheckpoint checkpoint(config);
+    const std::string whole = safetensors_file(checkpoint.tensors, ElementType::float32);
+    const auto load_with_name = [&](const std::string& from, const std::string& to) {
+        std::string changed = whole;
+        changed.replace(changed.find(from), from.size(), to);
+        write_file(checkpoint.path() / "model.safetensors", changed);
+        Transformer::load(checkpoint.path(), config, *backend);
+    };
+    const std::string norm = "\"model.norm.weight\":";
+    const std::size_t begin = whole.find(norm);
+    const std::string entry = whole.substr(begin, whole.find('}', begin) + 1 - begin);
+    CHECK_THROWS_WITH(load_with_name("," + entry, std::string(entry.size() + 1, ' ')),
+                      Contains("model.norm.weight is missing"));
+    CHECK_THROWS_WITH(load_with_name("lm_head.weight", "lm_tail.weight"),
+                      Contains("lm_head.weight is missing"));
 }

@@ -1,98 +1,12 @@
-#include "core/error.hpp"
 #include "tests/support/catch.hpp"
-#include "tests/trace/samples.hpp"
+#include "tests/trace/edited.hpp"
 #include "trace/check.hpp"
-#include "trace/h5.hpp"
-#include "trace/reader.hpp"
 #include "trace/schema.hpp"
-
-#include <functional>
 
 using namespace kvtape;
 using namespace kvtape::tests;
 
 namespace {
-
-/// A sample trace that somebody edits with plain HDF5 before it is read.
-class Edited {
-  public:
-    explicit Edited(const std::function<void(hid_t)>& edit) {
-        write_sample(path(), sample_info(), 1);
-        const h5::Lock lock;
-        const h5::Properties access = h5::file_access(h5::Purpose::write);
-        h5::File file(h5::check(H5Fopen(path().c_str(), H5F_ACC_RDWR, access.get()), "editing"));
-        edit(file.get());
-        REQUIRE(file.close());
-    }
-    std::filesystem::path path() const { return folder_ / "edited.kvtape.h5"; }
-
-    /// What a reader says that opens the file and reads all of it; "" when it says nothing.
-    std::string complaint() const {
-        try {
-            const auto trace = open_trace(path());
-            LayerData data;
-            for (std::int32_t index = 0; index < trace->sequences(); ++index) {
-                trace->sequence(index);
-                for (std::int32_t layer = 0; layer < trace->info().shape.layers; ++layer)
-                    trace->load(index, layer, always_recorded, data);
-            }
-        } catch (const Error& error) {
-            CHECK(error.kind() == ErrorKind::format);
-            return error.what();
-        }
-        return "";
-    }
-
-  private:
-    Folder folder_;
-};
-
-void remove(hid_t file, const char* path) {
-    REQUIRE(H5Ldelete(file, path, H5P_DEFAULT) >= 0);
-}
-
-template <typename Value>
-void replace_attribute(
-    hid_t file, const char* object, const char* name, const h5::Type& type, const Value& value) {
-    REQUIRE(H5Adelete_by_name(file, object, name, H5P_DEFAULT) >= 0);
-    const h5::Space space(H5Screate(H5S_SCALAR));
-    const h5::Attribute attribute(H5Acreate_by_name(
-        file, object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
-    REQUIRE(H5Awrite(attribute.get(), type.get(), &value) >= 0);
-}
-
-void replace_text(hid_t file, const char* object, const char* name, const std::string& value) {
-    const h5::Type type = h5::text_type(value.size());
-    REQUIRE(H5Adelete_by_name(file, object, name, H5P_DEFAULT) >= 0);
-    const h5::Space space(H5Screate(H5S_SCALAR));
-    const h5::Attribute attribute(H5Acreate_by_name(
-        file, object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
-    REQUIRE(H5Awrite(attribute.get(), type.get(), value.c_str()) >= 0);
-}
-
-/// A dataset of zeros, or of nothing when it is too large to write.
-void replace_array(hid_t file,
-                   const char* path,
-                   const h5::Type& type,
-                   std::vector<hsize_t> dimensions,
-                   std::vector<hsize_t> chunk = {}) {
-    remove(file, path);
-    const h5::Space space(
-        H5Screate_simple(static_cast<int>(dimensions.size()), dimensions.data(), nullptr));
-    const h5::Properties creation(H5Pcreate(H5P_DATASET_CREATE));
-    if (!chunk.empty())
-        H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data());
-    const h5::Dataset dataset(
-        H5Dcreate2(file, path, type.get(), space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT));
-    REQUIRE(dataset.valid());
-    hsize_t elements = 1;
-    for (const hsize_t size : dimensions)
-        elements *= size;
-    if (elements > 1 << 20)
-        return;
-    const std::vector<std::byte> zeros(elements * 8);
-    REQUIRE(H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, zeros.data()) >= 0);
-}
 
 constexpr char keys_path[] = "/sequences/0000/layers/001/keys";
 
@@ -152,6 +66,32 @@ TEST_CASE("the root is checked before anything else", "[trace][hostile]") {
     const Edited rope(
         [](hid_t file) { replace_text(file, "/", schema::rope, "{\"a\":1,\"a\":2}"); });
     CHECK_THAT(rope.complaint(), Contains("twice"));
+}
+
+TEST_CASE("what rope says must fit the heads", "[trace][hostile]") {
+    const auto complaint = [](const std::string& text) {
+        return Edited([&](hid_t file) { replace_text(file, "/", schema::rope, text); }).complaint();
+    };
+    CHECK(complaint("{}") == "");
+    CHECK(complaint(R"({"rotary_dim": 4, "layout": "interleaved", "inv_freq": [1, 0.1]})") == "");
+    CHECK_THAT(complaint(R"({"theta": -1})"), Contains("theta -1, expected a positive number"));
+    CHECK_THAT(complaint(R"({"theta": "a"})"), Contains("expected a positive number"));
+    CHECK_THAT(complaint(R"({"layout": "hald"})"), Contains("expected half or interleaved"));
+    CHECK_THAT(complaint(R"({"rotary_dim": 10})"), Contains("expected an even number up to 8"));
+    CHECK_THAT(complaint(R"({"rotary_dim": 3})"), Contains("expected an even number up to 8"));
+    CHECK_THAT(complaint(R"({"inv_freq": [1, 0.1]})"), Contains("expected a list of 4 numbers"));
+    CHECK_THAT(complaint(R"({"rotary_dim": 4, "inv_freq": [1, -0.1]})"),
+               Contains("numbers that are not negative"));
+}
+
+TEST_CASE("a complete file has a fingerprint", "[trace][hostile]") {
+    const auto complaint = [](const std::string& text) {
+        return Edited([&](hid_t file) { replace_text(file, "/", schema::fingerprint, text); })
+            .complaint();
+    };
+    CHECK_THAT(complaint(std::string(32, '0')), Contains("a fingerprint of zeros"));
+    CHECK_THAT(complaint(std::string(31, 'a')), Contains("expected 32 hexadecimal digits"));
+    CHECK_THAT(complaint(std::string(32, 'g')), Contains("expected 32 hexadecimal digits"));
 }
 
 TEST_CASE("shapes, types and ranks that do not fit are named with what was expected",
@@ -262,4 +202,17 @@ TEST_CASE("changed content is found by the fingerprint alone", "[trace][hostile]
     const CheckReport report = check_file(other.path());
     REQUIRE(report.findings.size() == 1);
     CHECK_THAT(report.findings[0].problem, Contains("has fingerprint"));
+}
+
+TEST_CASE("what lies outside of every checksum is verified by the fingerprint",
+          "[trace][hostile]") {
+    const Edited guarded([](hid_t file) { replace_text(file, "/sequences/0000", "answer", "1"); });
+    CHECK_NOTHROW(open_trace(guarded.path())->verify());
+    const Edited zeros([](hid_t file) {
+        replace_array(file, "/sequences/0000/layers/001/column_sums", float32(), {4, 20});
+    });
+    CHECK(zeros.complaint() == "");
+    CHECK_THROWS_WITH(
+        open_trace(zeros.path())->verify(),
+        Contains("edited.kvtape.h5: / has fingerprint") && Contains("it was changed or damaged"));
 }

@@ -199,6 +199,35 @@ TEST_CASE("a full disk is one io error and leaves nothing under the final name",
     }
 }
 
+TEST_CASE("a file that somebody writes is not taken away from him", "[trace][writer]") {
+    const Folder folder;
+    const TraceInfo info = sample_info();
+    const std::filesystem::path path = folder / "a.kvtape.h5";
+    TraceWriter writer(path, info);
+    write_sequence(writer, info, 0);
+    CHECK_THROWS_WITH(write_sample(path, info, 1, Existing::replace),
+                      Catch::Matchers::Contains("a.kvtape.h5.partial") &&
+                          Catch::Matchers::Contains("another kvtape is writing it"));
+    write_sequence(writer, info, 1);
+    writer.finish();
+    CHECK(open_trace(path)->sequences() == 2);
+    CHECK(check_file(path).clean());
+    CHECK_NOTHROW(write_sample(path, info, 1, Existing::replace));
+    CHECK(open_trace(path)->sequences() == 1);
+}
+
+TEST_CASE("a file that was replaced while it was written gets no final name", "[trace][writer]") {
+    const Folder folder;
+    const TraceInfo info = sample_info();
+    TraceWriter writer(folder / "a.kvtape.h5", info);
+    write_sequence(writer, info, 0);
+    const std::filesystem::path partial = folder / "a.kvtape.h5.partial";
+    std::filesystem::copy_file(partial, folder / "copy");
+    std::filesystem::rename(folder / "copy", partial);
+    CHECK_THROWS_AS(writer.finish(), Error);
+    CHECK_FALSE(std::filesystem::exists(folder / "a.kvtape.h5"));
+}
+
 TEST_CASE("a folder that is not there is an io error with the reason", "[trace][writer]") {
     const Folder folder;
     CHECK_THROWS_WITH(write_sample(folder / "no" / "a.kvtape.h5"),

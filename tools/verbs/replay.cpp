@@ -121,7 +121,9 @@ Verb replay() {
             "  kvtape replay run.kvtape.h5 --policy lagkv:lag=64 --policy snapkv \\\n"
             "      --budget 1%..50%:8 --out results\n"
             "  kvtape replay run.kvtape.h5 --policy snapkv:window=32 --budget 128t \\\n"
-            "      --query-source question --scores --out results\n",
+            "      --query-source question --scores --out results\n"
+            "\nChecksums of what is read are verified; kvtape check also recomputes the "
+            "fingerprint.\n",
         .declare = declare,
         .run = run};
 }
