@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <iostream>
+#include <malloc.h>
 #include <system_error>
 
 namespace kvtape::verbs {
@@ -81,6 +82,9 @@ void print(const std::vector<TaskTally>& tallies,
 }
 
 int run(const Invocation& invocation) {
+    // Sequences of many lengths would fragment the heap: buffers above a mebibyte go back when
+    // freed.
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     const RecordRequest request = read_record_request(invocation);
     const model::Config config = model::Config::load(request.model / "config.json");
     expect_room(request, config.max_positions);
