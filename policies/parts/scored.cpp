@@ -79,9 +79,9 @@ void ScoredSession::make_ranking(const Head& head) {
     head.places.resize(head.positions.size(), std::numeric_limits<Position>::max());
 }
 
-std::vector<Position> ScoredSession::cut(const Head& head, const Limit& limit) const {
-    const auto held = static_cast<Position>(head.positions.size());
-    const Position tokens = budget(limit, held);
+std::vector<Position> ScoredSession::keep(HeadId id, Position tokens) const {
+    const Head& head = at(id);
+    const Position held = this->held(id);
     const ByRule rule = by_rule(tokens, held);
     const Position free_end = held - rule.last;
     make_ranking(head);
@@ -106,7 +106,8 @@ Decision ScoredSession::decide(const Block&, const Limit& limit) const {
     Decision decision(context_.shape.layers, kv_heads);
     parallel_for(heads_.size(), context_.threads, [&](std::size_t i) {
         const auto number = static_cast<std::int32_t>(i);
-        decision[{number / kv_heads, number % kv_heads}] = cut(heads_[i], limit);
+        const HeadId id{number / kv_heads, number % kv_heads};
+        decision[id] = keep(id, budget(limit, held(id), id.layer));
     });
     return decision;
 }
@@ -116,7 +117,7 @@ std::vector<float> ScoredSession::scores(HeadId id, const Limit& limit) const {
     if (head.scores.empty())
         return {};
     const auto held = static_cast<Position>(head.positions.size());
-    const ByRule rule = by_rule(budget(limit, held), held);
+    const ByRule rule = by_rule(budget(limit, held, id.layer), held);
     std::vector<float> shown = head.scores;
     shown.resize(head.positions.size(), std::numeric_limits<float>::quiet_NaN());
     std::fill_n(shown.begin(), rule.first, std::numeric_limits<float>::infinity());

@@ -29,13 +29,24 @@ class ScoredSession : public Session {
     Decision decide(const Block& block, const Limit& limit) const override;
     std::vector<float> scores(HeadId head, const Limit& limit) const override;
 
+    // What allocators ask for, who share out a layer's budget among its heads.
+
+    /// Entries that a head holds.
+    Position held(HeadId id) const { return static_cast<Position>(at(id).positions.size()); }
+    /// Scores of the entries of a head, in order; the latest may have none.
+    const Scores& raw_scores(HeadId id) const { return at(id).scores; }
+    /// Which of them are kept by rule when `tokens` are kept.
+    ByRule rule(HeadId id, Position tokens) const { return by_rule(tokens, held(id)); }
+    /// The `tokens` entries of a head to keep: those by rule, then the best.
+    std::vector<Position> keep(HeadId id, Position tokens) const;
+
   protected:
     const SessionContext& context() const { return context_; }
     /// The scores of every head of the layer, in their order.
     virtual std::vector<Scores> score_layer(const LayerView& layer) const;
     virtual Scores score(const HeadView& head) const = 0;
-    /// How many of `held` entries to keep.
-    virtual Position budget(const Limit& limit, Position held) const = 0;
+    /// How many of the `held` entries of a head of `layer` to keep.
+    virtual Position budget(const Limit& limit, Position held, std::int32_t layer) const = 0;
     /// Which of `held` entries are kept by rule; together at most `budget`.
     virtual ByRule by_rule(Position budget, Position held) const = 0;
 
@@ -50,10 +61,20 @@ class ScoredSession : public Session {
     Head& at(HeadId id) { return heads_[index(id)]; }
     const Head& at(HeadId id) const { return heads_[index(id)]; }
     std::size_t index(HeadId id) const;
-    std::vector<Position> cut(const Head& head, const Limit& limit) const;
 
     SessionContext context_;
     std::vector<Head> heads_;
+};
+
+/// A policy whose sessions score, so that others can build on them.
+class ScoringPolicy : public Policy {
+  public:
+    virtual std::unique_ptr<ScoredSession> start_scoring(const SessionContext& context) const = 0;
+    /// False for policies of rules alone.
+    virtual bool scores() const = 0;
+    std::unique_ptr<Session> start(const SessionContext& context) const final {
+        return start_scoring(context);
+    }
 };
 
 /// A policy made of a `Method`: its parameters and
@@ -66,15 +87,24 @@ class ScoredSession : public Session {
 /// and, where they differ from "the best min(limit, held) scores",
 ///
 ///     ByRule by_rule(Position budget, Position held) const;
-///     Position budget(const Limit&, Position held) const;
+///     Position budget(const Limit&, Position held) const;           // or
+///     Position budget(const Limit&, Position held, std::int32_t layer, const Shape&) const;
 template <typename Method>
-class ScoredPolicy final : public Policy {
+class ScoredPolicy final : public ScoringPolicy {
   public:
     explicit ScoredPolicy(Method method) : method_(std::move(method)) {}
 
+    bool scores() const override {
+        return requires(const HeadView& head) {
+            method_.score(head, SessionContext{});
+        }
+        || requires(const LayerView& layer) {
+            method_.score_layer(layer, SessionContext{});
+        };
+    }
     Needs needs() const override { return method_.needs(); }
     Json parameters() const override { return echo_parameters(method_); }
-    std::unique_ptr<Session> start(const SessionContext& context) const override {
+    std::unique_ptr<ScoredSession> start_scoring(const SessionContext& context) const override {
         return std::make_unique<MethodSession>(method_, context);
     }
 
@@ -98,8 +128,10 @@ class ScoredPolicy final : public Policy {
             else
                 return {};
         }
-        Position budget(const Limit& limit, Position held) const override {
-            if constexpr (requires { method_.budget(limit, held); })
+        Position budget(const Limit& limit, Position held, std::int32_t layer) const override {
+            if constexpr (requires { method_.budget(limit, held, layer, Shape{}); })
+                return method_.budget(limit, held, layer, context().shape);
+            else if constexpr (requires { method_.budget(limit, held); })
                 return method_.budget(limit, held);
             else
                 return tokens_of(Compat::none, limit, held);

@@ -18,7 +18,7 @@ using namespace kvtape::testing;
 namespace {
 
 const std::set<std::string> judged{
-    "full", "oracle", "streaming_llm", "knorm", "tova", "snapkv", "h2o", "lagkv"};
+    "adakv", "full", "h2o", "keydiff", "knorm", "lagkv", "observed_attention", "oracle", "pyramidkv", "snapkv", "streaming_llm", "tova"};
 
 /// Decisions judged, by policy.
 using Counts = std::map<std::string, int>;

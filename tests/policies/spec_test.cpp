@@ -65,7 +65,9 @@ TEST_CASE("a malformed spec is a usage error that shows the grammar", "[policies
 TEST_CASE("an unknown policy names the nearest one and all that exist", "[policies][spec]") {
     const std::string message = refusal("snapvk");
     CHECK(says(message, "did you mean 'snapkv'?"));
-    CHECK(says(message, "full, h2o, knorm, lagkv, oracle, random, snapkv, streaming_llm, tova"));
+    CHECK(says(message,
+               "adakv, full, h2o, keydiff, knorm, lagkv, observed_attention, oracle, pyramidkv, "
+               "random, snapkv, streaming_llm, tova"));
     CHECK_FALSE(says(refusal("xyzzy"), "did you mean"));
 }
 
