@@ -24,6 +24,10 @@ inline MatrixView view(const float* data, Eigen::Index rows, Eigen::Index column
 inline MutableMatrixView mutable_view(float* data, Eigen::Index rows, Eigen::Index columns) {
     return {data, rows, columns, Eigen::OuterStride<>(columns)};
 }
+/// A view of nothing.
+inline MatrixView no_rows() {
+    return view(nullptr, 0, 0);
+}
 inline MatrixView view(const Matrix& matrix) {
     return view(matrix.data(), matrix.rows(), matrix.cols());
 }

@@ -78,7 +78,7 @@ class AdaSession final : public Session {
                                                      : shrunk_to_mean(layer, limit);
             for (std::int32_t head = 0; head < kv_heads; ++head)
                 decision[{layer, head}] =
-                    base_->keep({layer, head}, tokens[static_cast<std::size_t>(head)]);
+                    kept({layer, head}, tokens[static_cast<std::size_t>(head)]);
         });
         return decision;
     }
@@ -89,6 +89,20 @@ class AdaSession final : public Session {
 
   private:
     std::size_t heads() const { return static_cast<std::size_t>(context_.shape.kv_heads); }
+
+    /// With compat=kvpress what is kept by rule is a tie, of which the earliest stay when not all
+    /// can.
+    std::vector<Position> kept(HeadId id, Position tokens) const {
+        const ByRule rule = base_->rule(id, tokens);
+        if (method_.compat == Compat::none || rule.first + rule.last < tokens)
+            return base_->keep(id, tokens);
+        const std::span<const Position> positions = base_->positions(id);
+        const ByRule whole = base_->rule(id, base_->held(id));
+        std::vector<Position> keep(positions.begin(), positions.begin() + whole.first);
+        keep.insert(keep.end(), positions.end() - whole.last, positions.end());
+        keep.resize(static_cast<std::size_t>(tokens));
+        return keep;
+    }
 
     /// What each head keeps by rule when all keep `tokens`.
     std::vector<ByRule> rules(std::int32_t layer, Position tokens) const {

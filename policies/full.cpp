@@ -7,6 +7,7 @@ namespace {
 struct Full {
     void fields(auto&) {}
     Needs needs() const { return {}; }
+    Moments moments() const { return {.blocks = true, .decoding = true}; }
     Position budget(const Limit&, Position held) const { return held; }
     ByRule by_rule(Position, Position held) const { return {.first = held}; }
 };

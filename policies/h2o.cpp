@@ -9,6 +9,7 @@ namespace {
 struct H2o {
     void fields(auto&) {}
     Needs needs() const { return {.keys = true, .column_sums = true}; }
+    Moments moments() const { return {.blocks = true, .decoding = true}; }
     ByRule by_rule(Position budget, Position) const { return {.last = budget / 2}; }
 
     Scores score(const HeadView& head, const SessionContext& context) const {

@@ -54,6 +54,7 @@ struct KeyDiff {
         field("compat", compat, Choice{"", "kvpress"}, "whose budget arithmetic to follow");
     }
     Needs needs() const { return {.keys = true}; }
+    Moments moments() const { return {.blocks = true, .decoding = true}; }
     Position budget(const Limit& limit, Position held) const {
         return tokens_of(compat, limit, held);
     }

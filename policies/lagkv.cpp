@@ -166,6 +166,7 @@ class LagPolicy final : public Policy {
   public:
     explicit LagPolicy(LagKv method) : method_(std::move(method)) {}
     Needs needs() const override { return method_.needs(); }
+    Moments moments() const override { return {.blocks = true, .decoding = true}; }
     Json parameters() const override { return echo_parameters(method_); }
     void expect_fit(const Shape& shape) const override {
         if (!method_.skip.empty() && method_.skip.back() >= shape.layers)

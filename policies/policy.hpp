@@ -4,6 +4,7 @@
 #include "core/decision.hpp"
 #include "core/json.hpp"
 #include "core/philox.hpp"
+#include "core/rotation.hpp"
 #include "core/types.hpp"
 #include "policies/arguments.hpp"
 
@@ -26,23 +27,37 @@ std::string_view name_of(QuerySource source);
 
 /// The queries that vote in one KV head, one run of rows per query head of its group.
 struct Observation {
-    std::span<const Position> positions;  ///< n, ascending
-    MatrixView queries;  ///< [group * n, head_dim], after RoPE, unscaled; query head major
+    std::span<const Position> positions = {};  ///< n, ascending
+    /// [group * n, head_dim], after RoPE, unscaled; query head major
+    MatrixView queries = no_rows();
     /// Natural-log row normalisers [group * n] of the full attention rows; empty when the rows saw
     /// nothing but the entries of this view and can be normalised over them.
-    std::span<const float> logsumexp;
+    std::span<const float> logsumexp = {};
+    /// [n, head_dim], after RoPE: the keys of the voters' own tokens, where these are probes
+    /// (`Needs::probes`): tokens that attend to the entries of the view and, causally, to each
+    /// other, without being held. Empty otherwise.
+    MatrixView keys = no_rows();
+};
+
+/// How the queries of the context are distributed before RoPE, per query head of a group: over the
+/// positions that `QueryStatistics` of a trace covers (from 4 to the end of the context).
+struct QueryStatistics {
+    MatrixView mean = no_rows();        ///< [group, head_dim]
+    MatrixView covariance = no_rows();  ///< [group * head_dim, head_dim], centred, over the count
 };
 
 /// What one KV head holds at the end of a block. Owns nothing.
 struct HeadView {
     HeadId id;
-    std::span<const Position> positions;  ///< ascending; row i of keys and values is positions[i]
-    MatrixView keys;                      ///< [held, head_dim], after RoPE; empty unless needed
-    MatrixView values;                    ///< [held, head_dim]; empty unless needed
-    Observation observed;                 ///< empty unless needed
+    /// Ascending; row i of keys and values is positions[i].
+    std::span<const Position> positions = {};
+    MatrixView keys = no_rows();    ///< [held, head_dim], after RoPE; empty unless needed
+    MatrixView values = no_rows();  ///< [held, head_dim]; empty unless needed
+    Observation observed = {};      ///< empty unless needed
     /// [group, held]: probability each entry got from all queries so far, per query head; empty
     /// unless needed.
-    MatrixView column_sums;
+    MatrixView column_sums = no_rows();
+    QueryStatistics statistics = {};  ///< empty unless needed
 };
 
 /// One layer at the end of a block: its KV heads in order. Valid during the call alone.
@@ -50,6 +65,8 @@ struct LayerView {
     std::int32_t layer = 0;
     Block block;
     std::span<const HeadView> heads;
+    /// W_o, [hidden_size, query_heads * head_dim]; empty unless needed.
+    MatrixView output_projection = no_rows();
 };
 
 /// What a policy reads. The driver loads nothing else and refuses, before any work, a run that
@@ -64,6 +81,23 @@ struct Needs {
     bool column_sums = false;
     /// Reads queries after the context whatever the user chose: results are marked `oracle`.
     bool future = false;
+    /// The question votes in every block, whatever the user chose, with its own keys at its final
+    /// positions: results are marked `question`.
+    bool probes = false;
+    /// The context goes through in blocks of that many tokens, with a decision after each, also
+    /// where the schedule knows one block; 0 leaves it to the schedule.
+    Position block = 0;
+    /// What one layer keeps depends on others: one session serves all layers, in step. Otherwise a
+    /// driver may give every layer its own session where several decisions are taken.
+    bool across_layers = false;
+    bool statistics = false;         ///< `HeadView::statistics`
+    bool output_projection = false;  ///< `LayerView::output_projection`
+};
+
+/// The moments at which a policy is defined, besides the end of the context or of the prompt.
+struct Moments {
+    bool blocks = false;    ///< after every block of a prompt that comes in pieces
+    bool decoding = false;  ///< after every generated token
 };
 
 /// The state of a policy over one sequence and one budget or, where one decision is taken, over
@@ -76,10 +110,11 @@ class Session {
     virtual void observe(const LayerView& layer) = 0;
 
     /// After the last layer of a block: what to keep of what is held. Does not change the session,
-    /// so it may be asked for many limits from one observation.
+    /// so it may be asked for many limits from one observation. Heads that were not observed keep
+    /// nothing.
     virtual Decision decide(const Block& block, const Limit& limit) const = 0;
 
-    /// After `decision` was carried out; only where blocks follow.
+    /// After `decision` was carried out; only where blocks follow. Their views hold what it kept.
     virtual void settle(const Decision& decision) { static_cast<void>(decision); }
 
     /// The scores behind `decide(..., limit)` for one head, by held entry: +inf for entries kept by
@@ -93,6 +128,7 @@ class Session {
 /// What a session is told about the run it serves.
 struct SessionContext {
     Shape shape;
+    Rotation rotation = {};  ///< of queries and keys
     Position context_len = 0;
     Position prompt_len = 0;
     Philox random{0};  ///< the stream of this (policy, sequence)
@@ -105,6 +141,8 @@ class Policy {
     virtual ~Policy() = default;
     /// What this policy needs with these parameters.
     virtual Needs needs() const = 0;
+    /// The schedules it is defined for.
+    virtual Moments moments() const { return {}; }
     /// Every parameter with the value used, an object with sorted keys.
     virtual Json parameters() const = 0;
     /// Throws a usage error when a parameter names what a model of this shape does not have.

@@ -7,6 +7,7 @@ namespace {
 struct Random {
     void fields(auto&) {}
     Needs needs() const { return {}; }
+    Moments moments() const { return {.blocks = true, .decoding = true}; }
 
     /// The number of a token depends on (seed, stream, layer, head, position) alone.
     Scores score(const HeadView& head, const SessionContext& context) const {

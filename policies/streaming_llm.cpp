@@ -14,6 +14,7 @@ struct StreamingLlm {
         field("sinks", sinks, Whole{0, 1 << 20}, "first tokens, always kept");
     }
     Needs needs() const { return {}; }
+    Moments moments() const { return {.blocks = true, .decoding = true}; }
     ByRule by_rule(Position budget, Position) const {
         const Position first = std::min(sinks, budget);
         return {.first = first, .last = budget - first};

@@ -19,6 +19,7 @@ struct Tova {
         field("compat", compat, Choice{"", "kvpress"}, "whose budget arithmetic to follow");
     }
     Needs needs() const { return {.keys = true, .window = 1}; }
+    Moments moments() const { return {.blocks = true, .decoding = true}; }
     Position budget(const Limit& limit, Position held) const {
         return tokens_of(compat, limit, held);
     }

@@ -11,13 +11,13 @@
 namespace kvtape {
 namespace {
 
-/// Kept context tokens of one head under one result.
+/// Whether one head keeps each of the tokens that count, under one result.
 using Kept = std::vector<char>;
 
-Kept kept_of(std::span<const std::int32_t> evicted_at) {
+Kept kept_of(std::span<const std::int32_t> evicted_at, std::int32_t moment) {
     Kept kept(evicted_at.size());
-    std::transform(evicted_at.begin(), evicted_at.end(), kept.begin(), [](std::int32_t block) {
-        return static_cast<char>(block != 0);  // not evicted at the end of block 0, the context
+    std::transform(evicted_at.begin(), evicted_at.end(), kept.begin(), [&](std::int32_t block) {
+        return static_cast<char>(block == -1 || block > moment);
     });
     return kept;
 }
@@ -154,7 +154,7 @@ class LayerEvaluation {
         HeadResult row;
         row.layer = layer_;
         row.kv_head = kv_head;
-        row.tokens = sequence_.context_len;
+        row.tokens = std::ssize(kept);
         row.kept = std::accumulate(kept.begin(), kept.end(), std::int64_t{0});
         row.kept_bytes = row.kept * info_.shape.entry_bytes();
         return row;
@@ -184,7 +184,6 @@ std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& tr
     const SequenceInfo& info = trace.sequence(sequence);
     const auto heads = static_cast<std::size_t>(shape.kv_heads);
     const auto tokens = static_cast<std::size_t>(info.length());
-    const auto context = static_cast<std::size_t>(info.context_len);
     trace.load(sequence, layer, {.keys = true, .values = true, .queries = true}, data);
     const LayerEvaluation evaluation(trace, sequence, layer, data);
     std::vector<std::vector<std::vector<HeadResult>>> results(chains.size());
@@ -192,10 +191,15 @@ std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& tr
     for (std::size_t c = 0; c < chains.size(); ++c) {
         results[c].assign(chains[c].results, std::vector<HeadResult>(heads));
         kept[c].resize(heads);
+        const Schedule& schedule = chains[c].schedule;
+        const std::int32_t moment = schedule.last_prompt_decision(info);
+        const auto end =
+            static_cast<std::size_t>(schedule.blocks(info)[static_cast<std::size_t>(moment)].end);
         for (std::size_t i = 0; i < chains[c].results; ++i) {
             const std::vector<std::int32_t> fate = chains[c].evicted_at(i, sequence, layer);
             for (std::size_t head = 0; head < heads; ++head)
-                kept[c][head].push_back(kept_of(std::span(fate).subspan(head * tokens, context)));
+                kept[c][head].push_back(
+                    kept_of(std::span(fate).subspan(head * tokens, end), moment));
         }
     }
     // A head's attention over its probes is large: it goes before the thread takes another head.

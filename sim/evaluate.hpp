@@ -1,5 +1,6 @@
 #pragma once
 
+#include "sim/schedule.hpp"
 #include "trace/trace.hpp"
 
 #include <cstdint>
@@ -15,7 +16,7 @@ namespace kvtape {
 struct HeadResult {
     std::int32_t layer = 0;
     std::int32_t kv_head = 0;
-    std::int64_t tokens = 0;  ///< context tokens
+    std::int64_t tokens = 0;  ///< that the last decision before the answer could keep
     std::int64_t kept = 0;
     std::int64_t kept_bytes = 0;
     std::int64_t needle_tokens = 0;
@@ -27,9 +28,11 @@ struct HeadResult {
     std::optional<double> needle_recall() const;
 };
 
-/// What is evaluated at once: results that differ by their budget alone.
+/// What is evaluated at once: results that differ by their budget alone. What counts is what they
+/// keep after the last decision before the first generated token.
 struct Chain {
     std::size_t results = 0;
+    Schedule schedule;
     /// Fate of one layer of one sequence under one result: `evicted_at` [kv_heads, T] of
     /// the decision file.
     std::function<std::vector<std::int32_t>(

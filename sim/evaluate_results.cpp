@@ -61,6 +61,7 @@ EvaluatedHeads evaluate_results(const Trace& trace,
             std::vector<Chain> chains;
             for (const ActiveChain& chain : active)
                 chains.push_back({.results = chain.results.size(),
+                                  .schedule = Schedule::parse(results[chain.results[0]].schedule),
                                   .evicted_at = [&results, &chain](
                                                     std::size_t i, std::int32_t, std::int32_t at) {
                                       const Result& result = results[chain.results[i]];

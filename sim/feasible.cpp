@@ -1,5 +1,6 @@
 #include "core/error.hpp"
-#include "sim/observe.hpp"
+#include "sim/moments.hpp"
+#include "sim/probes.hpp"
 #include "sim/replay.hpp"
 
 #include <algorithm>
@@ -8,82 +9,196 @@
 namespace kvtape {
 namespace {
 
-/// What the policy misses in the sequence and how to get it, or "" when nothing.
-std::string missing_rows(const Needs& needs, QuerySource source, const SequenceInfo& sequence) {
-    const std::string dataset = "the datasets queries and logsumexp must hold rows ";
-    const RowRange rows = voting_rows(needs, source, sequence);
-    switch (source) {
-        case QuerySource::agnostic: {
-            const Position wanted = std::min(needs.window, sequence.context_len);
-            if (rows.count == wanted)
-                return "";
-            return dataset + "of the last " + std::to_string(wanted) + " context tokens, found " +
-                   std::to_string(rows.count) +
-                   " of them; record with --queries last=" + std::to_string(wanted);
+/// One policy of a request over one sequence.
+class Feasibility {
+  public:
+    Feasibility(const ReplayRequest& request, const PolicyRun& policy)
+        : request_(request),
+          policy_(policy),
+          demand_(demand_of(policy, request)) {}
+
+    /// What does not depend on the sequence.
+    void check() const {
+        try {
+            policy_.policy->expect_fit(request_.trace->info().shape);
+        } catch (Error& error) {
+            error.add("replaying " + policy_.spec);
+            throw;
         }
-        case QuerySource::question: {
-            const Position wanted = sequence.prompt_len - sequence.context_len;
-            if (wanted == 0)
+        check_schedule();
+        if (demand_.needs.output_projection && !request_.trace->has_output_projections())
+            throw usage_error("replaying " + policy_.spec +
+                              ": the trace lacks the datasets output_projection (W_o of every "
+                              "layer); record with --output-projection");
+    }
+
+    void check(std::int32_t index) const {
+        const SequenceInfo& sequence = request_.trace->sequence(index);
+        const LayerParts stored = request_.trace->stored(index);
+        std::string missing = reads_attention() ? missing_rows(sequence) : "";
+        if (missing.empty() && demand_.needs.statistics &&
+            !(stored.query_mean && stored.query_covariance))
+            missing =
+                "the datasets query_mean and query_covariance are not recorded; record with "
+                "--query-statistics";
+        if (!missing.empty())
+            throw usage_error("replaying " + policy_.spec + " over sequence " + sequence.name +
+                              ": " + missing);
+        const std::int32_t sliding = reads_attention() ? sliding_layer(sequence) : -1;
+        if (sliding >= 0)
+            throw usage_error("replaying " + policy_.spec + " over sequence " + sequence.name +
+                              ": the queries of layer " + std::to_string(sliding) +
+                              " see a sliding window shorter than the sequence; policies that "
+                              "read attention are replayed over full attention alone; leave such "
+                              "layers out with --layers");
+    }
+
+  private:
+    bool reads_attention() const {
+        const Needs& needs = demand_.needs;
+        return needs.window > 0 || needs.column_sums || needs.future || needs.probes;
+    }
+
+    void check_schedule() const {
+        const Schedule& schedule = request_.schedule;
+        const Moments moments = policy_.policy->moments();
+        const bool own_blocks = demand_.needs.block > 0;
+        const bool supported = (!schedule.in_blocks() || moments.blocks) &&
+                               (!schedule.decoding() || moments.decoding) &&
+                               (!own_blocks || schedule.text() == "prefill");
+        if (!supported)
+            throw usage_error("replaying " + policy_.spec + " with the schedule " +
+                              schedule.text() + ": the policy is defined for " +
+                              supported_schedules(moments, own_blocks) +
+                              "; choose one of these with --schedule");
+        if (!schedule.once() && !demand_.needs.probes && demand_.source != QuerySource::agnostic &&
+            reads_attention())
+            throw usage_error("replaying " + policy_.spec + " with the schedule " +
+                              schedule.text() + ": the query source " +
+                              std::string(name_of(demand_.source)) +
+                              " is defined where a policy decides once; use --query-source "
+                              "agnostic, or the schedule prefill or prompt");
+    }
+
+    static std::string supported_schedules(const Moments& moments, bool own_blocks) {
+        if (own_blocks)
+            return "prefill (it takes the context in blocks of its own)";
+        return std::string("prefill, prompt") + (moments.blocks ? ", block:N" : "") +
+               (moments.decoding ? ", each also with +decode" : "");
+    }
+
+    /// What the policy misses in the sequence and how to get it, or "" when nothing.
+    std::string missing_rows(const SequenceInfo& sequence) const {
+        const Position context = sequence.context_len, prompt = sequence.prompt_len;
+        if (demand_.source == QuerySource::question) {
+            if (context == prompt)
                 return "it has no question (its context ends the prompt); use --query-source "
                        "agnostic";
-            if (rows.count == wanted)
-                return "";
-            return dataset + "of all " + std::to_string(wanted) + " question tokens, found " +
-                   std::to_string(rows.count) +
-                   " of them; record it again, question queries are always stored";
+            return missing_between(sequence,
+                                   context,
+                                   prompt,
+                                   "question",
+                                   "",
+                                   "record it again, question queries are always stored");
         }
-        case QuerySource::oracle:
-            break;
-    }
-    if (rows.count > 0)
+        const std::vector<Step> steps = steps_of(request_.schedule, demand_.needs, sequence);
+        if (demand_.source == QuerySource::oracle)
+            return missing_future(sequence, steps.back().block.end);
+        for (const Step& step : steps) {
+            const std::string missing = missing_at(sequence, step);
+            if (!missing.empty())
+                return missing;
+        }
         return "";
-    return dataset + "behind the context (from token " + std::to_string(sequence.context_len) +
-           " on), found none; record a workload with a question or with --max-new-tokens above 0";
-}
-
-/// The first of `layers` whose queries do not see the whole context, or -1.
-std::int32_t sliding_layer(const ReplayRequest& request, const SequenceInfo& sequence) {
-    for (const std::int32_t layer : request.layers) {
-        const auto& window = request.trace->info().sliding_window[static_cast<std::size_t>(layer)];
-        if (window && *window < sequence.length())
-            return layer;
     }
-    return -1;
-}
 
-void expect_fit(const PolicyRun& policy, const Shape& shape) {
-    try {
-        policy.policy->expect_fit(shape);
-    } catch (Error& error) {
-        error.add("replaying " + policy.spec);
-        throw;
+    /// Rows that an agnostic policy reads at the end of a block.
+    std::string missing_at(const SequenceInfo& sequence, const Step& step) const {
+        const Position context = sequence.context_len, end = step.block.end;
+        const Position window = std::min(demand_.needs.window, end);
+        const bool whole = step.block.begin == 0 && end == context;
+        if (step.decides && window > 0) {
+            const std::string remedy = end == context
+                                           ? "record with --queries last=" + std::to_string(window)
+                                           : "record with --queries all";
+            const std::string missing =
+                missing_between(sequence,
+                                end - window,
+                                end,
+                                end == context ? "context" : "tokens before " + std::to_string(end),
+                                "the last ",
+                                remedy);
+            if (!missing.empty())
+                return missing;
+        }
+        if (!demand_.attends || whole)
+            return "";
+        const Position begin = step.block.begin == 0 && end > context ? context : step.block.begin;
+        return missing_between(sequence,
+                               begin,
+                               end,
+                               "tokens " + std::to_string(begin) + ".." + std::to_string(end - 1),
+                               "all ",
+                               "record with --queries all");
     }
-}
+
+    static std::string missing_between(const SequenceInfo& sequence,
+                                       Position begin,
+                                       Position end,
+                                       const std::string& which,
+                                       const std::string& how_many,
+                                       const std::string& remedy) {
+        const RowRange rows = rows_between(sequence, begin, end);
+        if (rows.count == end - begin)
+            return "";
+        const std::string wanted = std::to_string(end - begin);
+        const std::string what = which == "context"    ? "the last " + wanted + " context tokens"
+                                 : which == "question" ? "all " + wanted + " question tokens"
+                                                       : how_many + wanted + " " + which;
+        return "the datasets queries and logsumexp must hold rows of " + what + ", found " +
+               std::to_string(rows.count) + " of them; " + remedy;
+    }
+
+    static std::string missing_future(const SequenceInfo& sequence, Position end) {
+        if (rows_between(sequence, end, sequence.length()).count > 0)
+            return "";
+        return "the datasets queries and logsumexp must hold rows behind the " +
+               std::string(end == sequence.context_len ? "context" : "prompt") + " (from token " +
+               std::to_string(end) +
+               " on), found none; record a workload with a question or with --max-new-tokens "
+               "above 0";
+    }
+
+    /// The first layer whose queries do not see the whole context, or -1.
+    std::int32_t sliding_layer(const SequenceInfo& sequence) const {
+        for (const std::int32_t layer : request_.layers) {
+            const auto& window =
+                request_.trace->info().sliding_window[static_cast<std::size_t>(layer)];
+            if (window && *window < sequence.length())
+                return layer;
+        }
+        return -1;
+    }
+
+    const ReplayRequest& request_;
+    const PolicyRun& policy_;
+    Demand demand_;
+};
 
 }  // namespace
 
 void check_feasible(const ReplayRequest& request, std::span<const ReplayTask> tasks) {
     const Shape& shape = request.trace->info().shape;
     for (const ReplayTask& task : tasks) {
-        expect_fit(*task.policy, shape);
-        const Needs needs = task.policy->policy->needs();
-        const bool votes = needs.window > 0 || needs.column_sums || needs.future;
-        const QuerySource source = source_of(*task.policy, request.source);
+        const Feasibility feasibility(request, *task.policy);
+        feasibility.check();
         for (const std::int32_t index : request.sequences) {
+            feasibility.check(index);
             const SequenceInfo& sequence = request.trace->sequence(index);
-            const std::string missing = votes ? missing_rows(needs, source, sequence) : "";
-            if (!missing.empty())
-                throw usage_error("replaying " + task.policy->spec + " over sequence " +
-                                  sequence.name + ": " + missing);
-            if (const std::int32_t layer = sliding_layer(request, sequence); votes && layer >= 0)
-                throw usage_error("replaying " + task.policy->spec + " over sequence " +
-                                  sequence.name + ": the queries of layer " +
-                                  std::to_string(layer) +
-                                  " see a sliding window shorter than the sequence; policies that "
-                                  "read attention are replayed over full attention alone; leave "
-                                  "such layers out with --layers");
-            for (const Budget& budget : task.budgets)
-                static_cast<void>(budget.tokens_of(sequence.context_len, shape));
+            for (const Step& step :
+                 steps_of(request.schedule, task.policy->policy->needs(), sequence))
+                for (const Budget& budget : task.budgets)
+                    static_cast<void>(request.schedule.limit(budget, shape, sequence, step.moment));
         }
     }
 }

@@ -1,11 +1,14 @@
 #include "sim/replay.hpp"
 
 #include "core/error.hpp"
-#include "sim/observe.hpp"
+#include "sim/layer_cache.hpp"
+#include "sim/moments.hpp"
+#include "sim/rope.hpp"
 #include "sim/validate.hpp"
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 
 namespace kvtape {
 namespace {
@@ -16,15 +19,29 @@ LayerParts operator|(const LayerParts& a, const LayerParts& b) {
             .queries = a.queries || b.queries,
             .outputs = a.outputs || b.outputs,
             .logsumexp = a.logsumexp || b.logsumexp,
-            .column_sums = a.column_sums || b.column_sums};
+            .column_sums = a.column_sums || b.column_sums,
+            .query_mean = a.query_mean || b.query_mean,
+            .query_covariance = a.query_covariance || b.query_covariance};
 }
 
-/// `tokens` and ratio of one budget for one sequence.
-Limit limit_of(const Budget& budget, const Shape& shape, const SequenceInfo& sequence) {
-    return {.tokens = budget.tokens_of(sequence.context_len, shape), .ratio = budget.ratio()};
-}
+/// How often a policy decides, and what that takes.
+enum class Course {
+    once,      ///< one session sees every layer, and is cut at every budget
+    by_layer,  ///< a session for every layer and budget, which lives through all blocks
+    in_step,   ///< a session for every budget, which sees all layers block by block
+};
 
-/// The sessions of all tasks over one sequence.
+/// One policy over one sequence.
+struct Run {
+    const ReplayTask* task = nullptr;
+    Course course = Course::once;
+    Demand demand;
+    std::vector<Step> steps;
+    std::unique_ptr<Session> session;  ///< of a run that decides once
+    std::vector<Fate> fates;           ///< one for each budget, of the others
+};
+
+/// All tasks over one sequence.
 class SequenceReplay {
   public:
     SequenceReplay(const ReplayRequest& request,
@@ -32,62 +49,209 @@ class SequenceReplay {
                    std::int32_t sequence)
         : request_(request),
           tasks_(tasks),
-          index_(sequence) {
+          index_(sequence),
+          rotation_(rotation_of(request.trace->info())) {
         for (const ReplayTask& task : tasks)
-            sessions_.push_back(task.policy->policy->start(
-                {.shape = shape(),
-                 .context_len = info().context_len,
-                 .prompt_len = info().prompt_len,
-                 .random = Philox(request.seed, random_stream(task.policy->spec, info().name)),
-                 .threads = request.threads}));
+            runs_.push_back(plan(task));
     }
 
-    void observe_layer(std::int32_t layer, LayerData& data) {
-        LayerParts parts;
-        for (const ReplayTask& task : tasks_)
-            parts = parts | parts_for(needs(task), source(task));
-        request_.trace->load(index_, layer, parts, data);
-        for (std::size_t i = 0; i < tasks_.size(); ++i) {
-            const ContextView view(
-                shape(), info(), data, layer, needs(tasks_[i]), source(tasks_[i]));
-            try {
-                sessions_[i]->observe(view.view());
-            } catch (Error& error) {
-                error.add("replaying " + tasks_[i].policy->spec + " over sequence " + info().name);
-                throw;
-            }
-        }
-    }
-
-    void decide(const std::function<void(const Decided&)>& decided) const {
-        for (std::size_t i = 0; i < tasks_.size(); ++i)
-            for (std::size_t b = 0; b < tasks_[i].budgets.size(); ++b) {
-                const Limit limit = limit_of(tasks_[i].budgets[b], shape(), info());
-                const Decision decision =
-                    sessions_[i]->decide({0, info().context_len, false}, limit);
-                validate(decision, *tasks_[i].policy, info(), request_.layers, limit);
-                decided({i, b, index_, &decision, sessions_[i].get(), limit});
-            }
+    void play(const std::function<void(const Decided&)>& decided) {
+        LayerData data;
+        for (std::size_t layer = 0; layer < request_.layers.size(); ++layer)
+            play_layer(layer, data);
+        for (Run& run : runs_)
+            if (run.course == Course::in_step)
+                for (std::size_t budget = 0; budget < run.fates.size(); ++budget)
+                    play_in_step(run, budget, data);
+        for (std::size_t task = 0; task < runs_.size(); ++task)
+            for (std::size_t budget = 0; budget < tasks_[task].budgets.size(); ++budget)
+                if (const Run& run = runs_[task]; run.course == Course::once)
+                    decided({task, budget, index_, cut(run, budget)});
+                else
+                    decided({task, budget, index_, run.fates[budget]});
     }
 
   private:
     const Shape& shape() const { return request_.trace->info().shape; }
     const SequenceInfo& info() const { return request_.trace->sequence(index_); }
-    Needs needs(const ReplayTask& task) const { return task.policy->policy->needs(); }
-    QuerySource source(const ReplayTask& task) const {
-        return source_of(*task.policy, request_.source);
+
+    Run plan(const ReplayTask& task) const {
+        const Needs needs = task.policy->policy->needs();
+        Run run{.task = &task,
+                .course = needs.across_layers ? Course::in_step : Course::by_layer,
+                .demand = demand_of(*task.policy, request_),
+                .steps = steps_of(request_.schedule, needs, info()),
+                .session = nullptr,
+                .fates = {}};
+        if (run.steps.size() == 1)
+            run.course = Course::once;
+        if (run.course == Course::once)
+            run.session = start(run);
+        else
+            run.fates.assign(task.budgets.size(), fresh_fate());
+        return run;
+    }
+
+    Fate fresh_fate() const {
+        return Fate(shape(), request_.layers, info().length(), request_.scores);
+    }
+
+    std::unique_ptr<Session> start(const Run& run) const {
+        const PolicyRun& policy = *run.task->policy;
+        return policy.policy->start(
+            {.shape = shape(),
+             .rotation = rotation_,
+             .context_len = info().context_len,
+             .prompt_len = info().prompt_len,
+             .random = Philox(request_.seed, random_stream(policy.spec, info().name)),
+             .threads = request_.threads});
+    }
+
+    Limit limit(const Run& run, std::size_t budget, const Step& step) const {
+        return request_.schedule.limit(run.task->budgets[budget], shape(), info(), step.moment);
+    }
+
+    /// Everything that can be seen layer by layer, from one reading of the layer.
+    void play_layer(std::size_t layer, LayerData& data) {
+        LayerParts parts;
+        bool projection = false, wanted = false;
+        for (const Run& run : runs_) {
+            if (run.course == Course::in_step)
+                continue;
+            wanted = true;
+            parts = parts | parts_for(run.demand);
+            projection = projection || run.demand.needs.output_projection;
+        }
+        if (!wanted)
+            return;
+        const std::int32_t number = request_.layers[layer];
+        request_.trace->load(index_, number, parts, data);
+        const std::vector<float> output_projection =
+            projection ? request_.trace->output_projection(number) : std::vector<float>();
+        for (Run& run : runs_) {
+            if (run.course == Course::once) {
+                LayerCache cache(shape(), info(), run.demand, number);
+                cache.enter(run.steps.front().block, data, output_projection);
+                observe(run, *run.session, cache);
+            }
+            if (run.course == Course::by_layer)
+                for (std::size_t budget = 0; budget < run.fates.size(); ++budget)
+                    live_through(run, budget, layer, data, output_projection);
+        }
+    }
+
+    void live_through(Run& run,
+                      std::size_t budget,
+                      std::size_t layer,
+                      const LayerData& data,
+                      const std::vector<float>& output_projection) const {
+        LayerCache cache(shape(), info(), run.demand, request_.layers[layer]);
+        const std::unique_ptr<Session> session = start(run);
+        for (const Step& step : run.steps) {
+            cache.enter(step.block, data, output_projection);
+            observe(run, *session, cache);
+            if (step.decides)
+                decide(run, budget, *session, step, {&cache, 1}, layer);
+        }
+    }
+
+    /// Copies of what is held are given back after every layer, so that one layer is in memory.
+    void play_in_step(Run& run, std::size_t budget, LayerData& data) const {
+        std::vector<LayerCache> caches;
+        for (const std::int32_t layer : request_.layers)
+            caches.emplace_back(shape(), info(), run.demand, layer);
+        const std::unique_ptr<Session> session = start(run);
+        for (const Step& step : run.steps) {
+            for (std::size_t layer = 0; layer < caches.size(); ++layer) {
+                request_.trace->load(index_, request_.layers[layer], parts_for(run.demand), data);
+                caches[layer].enter(step.block, data, no_projection_);
+                observe(run, *session, caches[layer]);
+                caches[layer].release();
+            }
+            if (step.decides)
+                decide(run, budget, *session, step, caches, 0);
+        }
+    }
+
+    void observe(const Run& run, Session& session, const LayerCache& cache) const {
+        try {
+            session.observe(cache.view());
+        } catch (Error& error) {
+            error.add("replaying " + run.task->policy->spec + " over sequence " + info().name);
+            throw;
+        }
+    }
+
+    /// Takes the decision at the end of a block over `caches`, the layers from index `first` on,
+    /// and carries it out.
+    void decide(Run& run,
+                std::size_t budget,
+                Session& session,
+                const Step& step,
+                std::span<LayerCache> caches,
+                std::size_t first) const {
+        const Limit limit = this->limit(run, budget, step);
+        const Decision decision = session.decide(step.block, limit);
+        for (std::size_t c = 0; c < caches.size(); ++c) {
+            for (std::int32_t head = 0; head < shape().kv_heads; ++head)
+                note(run,
+                     run.fates[budget],
+                     first + c,
+                     head,
+                     caches[c].positions(head),
+                     step,
+                     session,
+                     decision,
+                     limit);
+            caches[c].apply(decision);
+        }
+        session.settle(decision);
+    }
+
+    /// One decision, over every layer and all tokens of the block.
+    Fate cut(const Run& run, std::size_t budget) const {
+        const Step& step = run.steps.front();
+        const Limit limit = this->limit(run, budget, step);
+        const Decision decision = run.session->decide(step.block, limit);
+        std::vector<Position> held(static_cast<std::size_t>(step.block.end));
+        std::iota(held.begin(), held.end(), 0);
+        Fate fate = fresh_fate();
+        for (std::size_t layer = 0; layer < request_.layers.size(); ++layer)
+            for (std::int32_t head = 0; head < shape().kv_heads; ++head)
+                note(run, fate, layer, head, held, step, *run.session, decision, limit);
+        return fate;
+    }
+
+    void note(const Run& run,
+              Fate& fate,
+              std::size_t layer,
+              std::int32_t head,
+              std::span<const Position> held,
+              const Step& step,
+              const Session& session,
+              const Decision& decision,
+              const Limit& limit) const {
+        const HeadId id{request_.layers[layer], head};
+        validate(decision[id], held, id, limit, *run.task->policy, info());
+        fate.settle(layer, head, step.index, held, decision);
+        fate.note_scores(layer, head, held, session, limit);
     }
 
     const ReplayRequest& request_;
     std::span<const ReplayTask> tasks_;
     std::int32_t index_;
-    std::vector<std::unique_ptr<Session>> sessions_;
+    Rotation rotation_;
+    const std::vector<float> no_projection_;
+    std::vector<Run> runs_;
 };
 
 }  // namespace
 
 QuerySource source_of(const PolicyRun& policy, QuerySource asked) {
-    return policy.policy->needs().future ? QuerySource::oracle : asked;
+    const Needs needs = policy.policy->needs();
+    if (needs.probes)
+        return QuerySource::question;
+    return needs.future ? QuerySource::oracle : asked;
 }
 
 std::uint64_t random_stream(std::string_view spec, std::string_view sequence) {
@@ -102,17 +266,19 @@ std::uint64_t random_stream(std::string_view spec, std::string_view sequence) {
     return hash;
 }
 
+Demand demand_of(const PolicyRun& policy, const ReplayRequest& request) {
+    const Needs needs = policy.policy->needs();
+    return {.needs = needs,
+            .source = source_of(policy, request.source),
+            .attends = needs.column_sums && request.schedule.text() != "prefill"};
+}
+
 void replay(const ReplayRequest& request,
             std::span<const ReplayTask> tasks,
             const std::function<void(const Decided&)>& decided) {
     check_feasible(request, tasks);
-    LayerData data;
-    for (const std::int32_t sequence : request.sequences) {
-        SequenceReplay one(request, tasks, sequence);
-        for (const std::int32_t layer : request.layers)
-            one.observe_layer(layer, data);
-        one.decide(decided);
-    }
+    for (const std::int32_t sequence : request.sequences)
+        SequenceReplay(request, tasks, sequence).play(decided);
 }
 
 }  // namespace kvtape

@@ -2,6 +2,8 @@
 
 #include "core/budget.hpp"
 #include "policies/spec.hpp"
+#include "sim/fate.hpp"
+#include "sim/layer_cache.hpp"
 #include "sim/schedule.hpp"
 #include "trace/trace.hpp"
 
@@ -21,6 +23,7 @@ struct ReplayRequest {
     std::vector<std::int32_t> layers;     ///< ascending
     std::uint64_t seed = 0;
     int threads = 1;
+    StoreScores scores = StoreScores::no;  ///< whether fates hold the scores behind decisions
 };
 
 /// A policy and the budgets it is asked for.
@@ -33,6 +36,9 @@ struct ReplayTask {
 /// was asked for.
 QuerySource source_of(const PolicyRun& policy, QuerySource asked);
 
+/// What a policy asks of the layers under the schedule and query source of a request.
+Demand demand_of(const PolicyRun& policy, const ReplayRequest& request);
+
 /// The stream of a policy over a sequence: FNV-1a over the spec, a zero byte and the sequence's
 /// name.
 std::uint64_t random_stream(std::string_view spec, std::string_view sequence);
@@ -42,20 +48,19 @@ std::uint64_t random_stream(std::string_view spec, std::string_view sequence);
 /// it.
 void check_feasible(const ReplayRequest& request, std::span<const ReplayTask> tasks);
 
-/// Everything known about one decision at the moment it is taken.
+/// What became of one sequence under one policy and budget.
 struct Decided {
     std::size_t task = 0;
     std::size_t budget = 0;  ///< index into the task's budgets
     std::int32_t sequence = 0;
-    const Decision* decision = nullptr;
-    const Session* session = nullptr;
-    Limit limit;
+    const Fate& fate;
 };
 
 /// Replays sequence after sequence, reading each layer once for all tasks and holding one layer at
-/// a time. A policy observes once and decides for every budget. Each decision is validated
-/// (ascending, within the context, within the budget rule of its policy) and handed to `decided`,
-/// tasks and budgets in order.
+/// a time; a policy that looks across layers reads them again for every block. A policy that
+/// decides once observes once and decides for every budget. Each decision is validated (ascending,
+/// among what is held, within the budget rule of its policy). Fates are handed to `decided`, tasks
+/// and budgets in order.
 void replay(const ReplayRequest& request,
             std::span<const ReplayTask> tasks,
             const std::function<void(const Decided&)>& decided);

@@ -27,66 +27,37 @@ Result planned(const ReplayRequest& request, const PolicyRun& policy, const Budg
 /// What the files of one task still lack.
 ReplayTask missing_part(const ResultDirectory& directory,
                         const ReplayRequest& request,
-                        const ReplayTask& task,
-                        StoreScores scores) {
+                        const ReplayTask& task) {
     ReplayTask missing{.policy = task.policy, .budgets = {}};
     for (const Budget& budget : task.budgets)
-        if (!directory.holds(planned(request, *task.policy, budget), request, scores))
+        if (!directory.holds(planned(request, *task.policy, budget), request))
             missing.budgets.push_back(budget);
     return missing;
 }
 
-/// `evicted_at`, `merged_into` and scores of one layer of one sequence.
-LayerFate fate_of(const Decided& decided,
-                  const SequenceInfo& sequence,
-                  const Shape& shape,
-                  std::int32_t layer,
-                  StoreScores scores) {
-    const auto heads = static_cast<std::size_t>(shape.kv_heads);
-    const auto tokens = static_cast<std::size_t>(sequence.length());
-    LayerFate fate{.evicted_at = std::vector<std::int32_t>(heads * tokens, -1),
-                   .merged_into = std::vector<std::int32_t>(heads * tokens, -1),
-                   .scores = {}};
-    if (scores == StoreScores::yes)
-        fate.scores.assign(heads * tokens, std::numeric_limits<float>::quiet_NaN());
-    for (std::size_t head = 0; head < heads; ++head) {
-        const HeadId id{layer, static_cast<std::int32_t>(head)};
-        const auto row = fate.evicted_at.begin() + static_cast<std::ptrdiff_t>(head * tokens);
-        std::fill_n(row, sequence.context_len, 0);
-        for (const Position kept : (*decided.decision)[id])
-            row[kept] = -1;
-        if (scores == StoreScores::yes) {
-            const std::vector<float> behind = decided.session->scores(id, decided.limit);
-            std::copy(behind.begin(),
-                      behind.end(),
-                      fate.scores.begin() + static_cast<std::ptrdiff_t>(head * tokens));
-        }
-    }
-    return fate;
-}
-
-DecisionSequence accounts(const Decided& decided,
+DecisionSequence accounts(const Fate& fate,
                           const ReplayRequest& request,
                           const SequenceInfo& sequence) {
     const Shape& shape = request.trace->info().shape;
+    const std::vector<Block> blocks = request.schedule.blocks(sequence);
+    const auto last = static_cast<std::size_t>(request.schedule.last_decision(sequence));
+    const Position end = blocks[last].end;
     std::int64_t kept = 0;
-    for (const std::int32_t layer : request.layers)
+    for (std::size_t layer = 0; layer < fate.layers().size(); ++layer)
         for (std::int32_t head = 0; head < shape.kv_heads; ++head)
-            kept += std::ssize((*decided.decision)[{layer, head}]);
-    const std::int64_t all =
-        std::ssize(request.layers) * std::int64_t{shape.kv_heads} * sequence.context_len;
+            kept += fate.kept(layer, head, end);
+    const std::int64_t all = std::ssize(fate.layers()) * std::int64_t{shape.kv_heads} * end;
     return {.name = sequence.name,
             .kept_tokens = kept,
             .kept_bytes = kept * shape.entry_bytes(),
             .full_bytes = all * shape.entry_bytes(),
-            .blocks = request.schedule.blocks(sequence)};
+            .blocks = blocks};
 }
 
 /// Replays one policy at the budgets it lacks, one file for each; returns these results.
 std::vector<Result> replay_task(const ResultDirectory& directory,
                                 const ReplayRequest& request,
                                 const ReplayTask& task,
-                                StoreScores scores,
                                 const std::string& producer,
                                 const std::function<void()>& decided_one) {
     const TraceInfo& info = request.trace->info();
@@ -110,9 +81,9 @@ std::vector<Result> replay_task(const ResultDirectory& directory,
         const SequenceInfo& sequence = request.trace->sequence(decided.sequence);
         DecisionWriter& writer = *writers[decided.budget];
         writer.begin_sequence(
-            accounts(decided, request, sequence), info.shape.kv_heads, sequence.length());
-        for (const std::int32_t layer : request.layers)
-            writer.write_layer(layer, fate_of(decided, sequence, info.shape, layer, scores));
+            accounts(decided.fate, request, sequence), info.shape.kv_heads, sequence.length());
+        for (std::size_t layer = 0; layer < request.layers.size(); ++layer)
+            writer.write_layer(request.layers[layer], decided.fate[layer]);
         writer.end_sequence();
         decided_one();
     });
@@ -134,7 +105,6 @@ void name_as_planned(std::vector<Result>& results, const std::vector<Result>& pl
 std::size_t replay_into(ResultDirectory& directory,
                         const ReplayRequest& request,
                         std::span<const ReplayTask> tasks,
-                        StoreScores scores,
                         const std::string& producer,
                         const StepReport& report) {
     check_feasible(request, tasks);
@@ -143,7 +113,7 @@ std::size_t replay_into(ResultDirectory& directory,
     std::int64_t steps = 0;
     std::size_t files = 0;
     for (const ReplayTask& task : tasks) {
-        missing.push_back(missing_part(directory, request, task, scores));
+        missing.push_back(missing_part(directory, request, task));
         files += missing.back().budgets.size();
         steps += std::ssize(missing.back().budgets) * std::ssize(request.sequences);
         for (const Budget& budget : task.budgets)
@@ -156,8 +126,8 @@ std::size_t replay_into(ResultDirectory& directory,
     for (const ReplayTask& task : missing) {
         if (task.budgets.empty())
             continue;
-        for (Result& result : replay_task(
-                 directory, request, task, scores, producer, [&] { report(++done, steps); }))
+        for (Result& result :
+             replay_task(directory, request, task, producer, [&] { report(++done, steps); }))
             there.push_back(std::move(result));
         directory.write_index(there);
     }

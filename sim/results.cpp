@@ -60,6 +60,22 @@ void expect_own_trace(const std::filesystem::path& file,
                            "); use another directory");
 }
 
+Budget read_budget(const std::filesystem::path& file, const std::string& text) {
+    try {
+        return Budget::parse(text);
+    } catch (const Error& error) {
+        throw format_error("reading " + file.string() + ": " + error.what());
+    }
+}
+
+Schedule read_schedule(const std::filesystem::path& file, const std::string& text) {
+    try {
+        return Schedule::parse(text);
+    } catch (const Error& error) {
+        throw format_error("reading " + file.string() + ": " + error.what());
+    }
+}
+
 /// A decision file of this trace has its sequences, token counts, KV heads and layers.
 void expect_shapes(const std::filesystem::path& file,
                    const DecisionFile& decisions,
@@ -69,6 +85,7 @@ void expect_shapes(const std::filesystem::path& file,
                            "; it does not fit the trace it names; remove the file");
     };
     const Shape& shape = trace.info().shape;
+    const Schedule schedule = read_schedule(file, decisions.info().schedule);
     for (std::int32_t i = 0; i < decisions.sequences(); ++i) {
         const DecisionSequence& own = decisions.sequence(i);
         const SequenceInfo* recorded = nullptr;
@@ -85,7 +102,7 @@ void expect_shapes(const std::filesystem::path& file,
                  "has arrays of " + std::to_string(decisions.kv_heads(i)) + "x" +
                      std::to_string(decisions.tokens(i)) + ", expected " +
                      std::to_string(shape.kv_heads) + "x" + std::to_string(recorded->length()));
-        if (own.blocks != Schedule().blocks(*recorded))
+        if (own.blocks != schedule.blocks(*recorded))
             fail(own.name, "has other blocks than its schedule");
     }
 }
@@ -97,14 +114,6 @@ std::shared_ptr<const DecisionFile> open_result(const std::filesystem::path& fil
         if (error.kind() == ErrorKind::format)
             error.add("resuming a replay (a decision file that is removed is computed again)");
         throw;
-    }
-}
-
-Budget read_budget(const std::filesystem::path& file, const std::string& text) {
-    try {
-        return Budget::parse(text);
-    } catch (const Error& error) {
-        throw format_error("reading " + file.string() + ": " + error.what());
     }
 }
 
@@ -167,9 +176,7 @@ void ResultDirectory::reload() {
     });
 }
 
-bool ResultDirectory::holds(const Result& planned,
-                            const ReplayRequest& request,
-                            StoreScores scores) const {
+bool ResultDirectory::holds(const Result& planned, const ReplayRequest& request) const {
     const auto found = std::find_if(results_.begin(), results_.end(), [&](const Result& result) {
         return result.file == planned.file;
     });
@@ -194,7 +201,7 @@ bool ResultDirectory::holds(const Result& planned,
                           " lacks some of the sequences or layers asked for; use another --out or "
                           "remove it");
     }
-    const bool scoring = decisions.sequences() > 0 && scores == StoreScores::yes;
+    const bool scoring = decisions.sequences() > 0 && request.scores == StoreScores::yes;
     if (scoring && decisions.load(0, decisions.layers(0).front()).scores.empty() &&
         planned.policy != "full")
         throw usage_error("replaying into " + path_.string() + ": " + where +

@@ -29,9 +29,6 @@ struct Result {
 /// Index of a sequence of the trace inside a decision file, or none.
 std::optional<std::int32_t> place_of(const DecisionFile& decisions, const std::string& sequence);
 
-/// Whether the scores behind decisions are stored with them.
-enum class StoreScores { no, yes };
-
 /// A directory of decision files of one trace, with index.csv naming the spec each came from.
 class ResultDirectory {
   public:
@@ -45,7 +42,7 @@ class ResultDirectory {
     /// Whether the file of `planned` is there. One of the same name with other parameters, another
     /// budget or seed, or that lacks one of the sequences or layers asked for is a usage error:
     /// nothing is overwritten.
-    bool holds(const Result& planned, const ReplayRequest& request, StoreScores scores) const;
+    bool holds(const Result& planned, const ReplayRequest& request) const;
     /// Reads index.csv and the files again.
     void reload();
     /// Writes `content` under `name`, atomically.
@@ -64,11 +61,10 @@ class ResultDirectory {
 using StepReport = std::function<void(std::int64_t, std::int64_t)>;
 
 /// Replays what is missing in the directory and writes one decision file for each (policy, budget);
-/// returns how many were computed. Scores are stored when `scores` says so.
+/// returns how many were computed.
 std::size_t replay_into(ResultDirectory& directory,
                         const ReplayRequest& request,
                         std::span<const ReplayTask> tasks,
-                        StoreScores scores,
                         const std::string& producer,
                         const StepReport& report);
 

@@ -31,32 +31,28 @@ bool obeys(BudgetRule rule, Compat compat, std::ptrdiff_t kept, Position held, c
 
 }  // namespace
 
-void validate(const Decision& decision,
+void validate(std::span<const Position> keep,
+              std::span<const Position> held,
+              HeadId id,
+              const Limit& limit,
               const PolicyRun& policy,
-              const SequenceInfo& sequence,
-              std::span<const std::int32_t> layers,
-              const Limit& limit) {
-    const BudgetRule rule = policy.info->budget_rule;
-    const Compat compat = compat_of(policy);
-    for (const std::int32_t layer : layers)
-        for (std::int32_t head = 0; head < decision.kv_heads(); ++head) {
-            const std::vector<Position>& keep = decision[{layer, head}];
-            const bool ascending =
-                std::adjacent_find(keep.begin(), keep.end(), std::greater_equal<>()) == keep.end();
-            const bool inside =
-                keep.empty() || (keep.front() >= 0 && keep.back() < sequence.context_len);
-            if (ascending && inside &&
-                obeys(rule, compat, std::ssize(keep), sequence.context_len, limit))
-                continue;
-            throw internal_error(
-                "checking what " + policy.spec + " keeps of sequence " + sequence.name +
-                ", layer " + std::to_string(layer) + ", KV head " + std::to_string(head) + ": " +
-                std::to_string(keep.size()) + " tokens, " +
-                (ascending ? inside ? "within the context" : "some outside the context"
-                           : "not in ascending order") +
-                "; its limit is " + std::to_string(limit.tokens) + " of " +
-                std::to_string(sequence.context_len) + " tokens");
-        }
+              const SequenceInfo& sequence) {
+    const bool ascending =
+        std::adjacent_find(keep.begin(), keep.end(), std::greater_equal<>()) == keep.end();
+    const bool inside =
+        ascending && std::includes(held.begin(), held.end(), keep.begin(), keep.end());
+    const auto all = static_cast<Position>(held.size());
+    if (inside && obeys(policy.info->budget_rule, compat_of(policy), std::ssize(keep), all, limit))
+        return;
+    throw internal_error("checking what " + policy.spec + " keeps of sequence " + sequence.name +
+                         ", layer " + std::to_string(id.layer) + ", KV head " +
+                         std::to_string(id.head) + ": " + std::to_string(keep.size()) +
+                         " tokens, " +
+                         (inside      ? "all of them held"
+                          : ascending ? "some that it does not hold"
+                                      : "not in ascending order") +
+                         "; its limit is " + std::to_string(limit.tokens) + " of " +
+                         std::to_string(all) + " tokens");
 }
 
 }  // namespace kvtape

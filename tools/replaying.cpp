@@ -103,7 +103,6 @@ Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, con
     replay_into(directory,
                 asked.request,
                 tasks,
-                invocation.values.count("scores") != 0 ? StoreScores::yes : StoreScores::no,
                 std::string(producer),
                 reporter(replaying, "replaying", quiet));
     replaying.reset();

@@ -25,11 +25,6 @@ void add_probabilities(const HeadView& head,
                        std::span<float> logits,
                        std::span<float> sums) {
     const Observation& observed = head.observed;
-    if (!observed.logsumexp.empty()) {
-        exp_shifted(logits, observed.logsumexp[static_cast<std::size_t>(row)]);
-        add_scaled(logits, 1.0f, sums);
-        return;
-    }
     const std::size_t of_head = static_cast<std::size_t>(row) % observed.positions.size();
     const auto visible =
         std::upper_bound(head.positions.begin(), head.positions.end(), observed.positions[of_head]);
@@ -37,6 +32,11 @@ void add_probabilities(const HeadView& head,
     if (count == 0)
         return;
     logits = logits.first(count);
+    if (!observed.logsumexp.empty()) {
+        exp_shifted(logits, observed.logsumexp[static_cast<std::size_t>(row)]);
+        add_scaled(logits, 1.0f, sums.first(count));
+        return;
+    }
     const double total = exp_shifted(logits, maximum(logits));
     add_scaled(logits, static_cast<float>(1.0 / total), sums.first(count));
 }

@@ -5,6 +5,7 @@
 #include "policies/policy.hpp"
 
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -33,6 +34,7 @@ class ScoredSession : public Session {
 
     /// Entries that a head holds.
     Position held(HeadId id) const { return static_cast<Position>(at(id).positions.size()); }
+    std::span<const Position> positions(HeadId id) const { return at(id).positions; }
     /// Scores of the entries of a head, in order; the latest may have none.
     const Scores& raw_scores(HeadId id) const { return at(id).scores; }
     /// Which of them are kept by rule when `tokens` are kept.
@@ -86,6 +88,7 @@ class ScoringPolicy : public Policy {
 ///
 /// and, where they differ from "the best min(limit, held) scores",
 ///
+///     Moments moments() const;  // where it also decides block by block, or while decoding
 ///     ByRule by_rule(Position budget, Position held) const;
 ///     Position budget(const Limit&, Position held) const;           // or
 ///     Position budget(const Limit&, Position held, std::int32_t layer, const Shape&) const;
@@ -103,6 +106,12 @@ class ScoredPolicy final : public ScoringPolicy {
         };
     }
     Needs needs() const override { return method_.needs(); }
+    Moments moments() const override {
+        if constexpr (requires { method_.moments(); })
+            return method_.moments();
+        else
+            return {};
+    }
     Json parameters() const override { return echo_parameters(method_); }
     std::unique_ptr<ScoredSession> start_scoring(const SessionContext& context) const override {
         return std::make_unique<MethodSession>(method_, context);

@@ -17,8 +17,18 @@ using namespace kvtape::testing;
 
 namespace {
 
-const std::set<std::string> judged{
-    "adakv", "full", "h2o", "keydiff", "knorm", "lagkv", "observed_attention", "oracle", "pyramidkv", "snapkv", "streaming_llm", "tova"};
+const std::set<std::string> judged{"adakv",
+                                   "full",
+                                   "h2o",
+                                   "keydiff",
+                                   "knorm",
+                                   "lagkv",
+                                   "observed_attention",
+                                   "oracle",
+                                   "pyramidkv",
+                                   "snapkv",
+                                   "streaming_llm",
+                                   "tova"};
 
 /// Decisions judged, by policy.
 using Counts = std::map<std::string, int>;

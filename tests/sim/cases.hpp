@@ -37,6 +37,22 @@ inline std::vector<PolicyRun> make_policies(const std::vector<std::string>& spec
     return policies;
 }
 
+/// What is left of the context.
+inline Decision kept_of(const ReplayRequest& request, const Decided& decided) {
+    const Shape& shape = request.trace->info().shape;
+    const SequenceInfo& sequence = request.trace->sequence(decided.sequence);
+    Decision decision(shape.layers, shape.kv_heads);
+    for (std::size_t layer = 0; layer < request.layers.size(); ++layer)
+        for (std::int32_t head = 0; head < shape.kv_heads; ++head)
+            for (Position token = 0; token < sequence.context_len; ++token) {
+                const std::size_t at = static_cast<std::size_t>(head) * sequence.tokens.size() +
+                                       static_cast<std::size_t>(token);
+                if (decided.fate[layer].evicted_at[at] == -1)
+                    decision[{request.layers[layer], head}].push_back(token);
+            }
+    return decision;
+}
+
 /// Every decision by spec, budget and sequence.
 using Decisions = std::map<std::tuple<std::string, std::string, std::int32_t>, Decision>;
 
@@ -50,7 +66,7 @@ inline Decisions decide(const ReplayRequest& request,
     replay(request, tasks, [&](const Decided& decided) {
         const ReplayTask& task = tasks[decided.task];
         decisions[{task.policy->spec, task.budgets[decided.budget].text(), decided.sequence}] =
-            *decided.decision;
+            kept_of(request, decided);
     });
     return decisions;
 }

@@ -22,12 +22,10 @@ std::shared_ptr<const DecisionFile> decided(const Folder& folder,
     ResultDirectory directory(folder / "out", trace);
     const std::vector<PolicyRun> policies = make_policies({spec});
     const ReplayTask task{.policy = &policies[0], .budgets = parse_budgets(budget)};
-    replay_into(directory,
-                request_for(trace),
-                std::span(&task, 1),
-                StoreScores::yes,
-                "kvtape test",
-                [](std::int64_t, std::int64_t) {});
+    ReplayRequest request = request_for(trace);
+    request.scores = StoreScores::yes;
+    replay_into(
+        directory, request, std::span(&task, 1), "kvtape test", [](std::int64_t, std::int64_t) {});
     return directory.results().at(0).decisions;
 }
 

@@ -38,6 +38,7 @@ std::vector<HeadResult> evaluate(const SyntheticTrace& trace,
     LayerData data;
     const Chain chain{
         .results = fates.size(),
+        .schedule = {},
         .evicted_at = [&](std::size_t i, std::int32_t, std::int32_t) { return fates[i]; }};
     return evaluate_layer(trace, 0, 1, std::span(&chain, 1), data, 2)[0][which];
 }

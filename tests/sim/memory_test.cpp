@@ -89,7 +89,7 @@ TEST_CASE("tables read every layer once into at most two buffers, however many t
     for (const PolicyRun& policy : policies)
         tasks.push_back({.policy = &policy, .budgets = parse_budgets("10%,50%")});
     const auto silent = [](std::int64_t, std::int64_t) {};
-    replay_into(directory, request_for(trace), tasks, StoreScores::no, "kvtape test", silent);
+    replay_into(directory, request_for(trace), tasks, "kvtape test", silent);
     trace.buffers();
     trace.loaded();
     const Tables tables = make_tables(trace, directory.results(), 2, silent);

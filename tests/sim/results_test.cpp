@@ -34,9 +34,7 @@ std::size_t replay_specs(const fs::path& out,
     std::vector<ReplayTask> tasks;
     for (const PolicyRun& policy : policies)
         tasks.push_back({.policy = &policy, .budgets = parse_budgets(budgets)});
-    return replay_into(
-        directory, request, tasks, StoreScores::no, "kvtape test", [](std::int64_t, std::int64_t) {
-        });
+    return replay_into(directory, request, tasks, "kvtape test", [](std::int64_t, std::int64_t) {});
 }
 
 Tables tables_of(const fs::path& out, const Trace& trace) {

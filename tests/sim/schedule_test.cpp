@@ -8,17 +8,6 @@
 using namespace kvtape;
 using namespace kvtape::tests;
 
-TEST_CASE("schedules that are not replayed yet are refused by name", "[sim][schedule]") {
-    CHECK(Schedule::parse("prefill").text() == "prefill");
-    for (const std::string text :
-         {"prompt", "block:64", "prefill+decode", "prompt+decode", "block:1+decode"}) {
-        const std::string message = refusal(ErrorKind::usage, [&] { Schedule::parse(text); });
-        CHECK(mentions(message, '\'' + text + '\''));
-        CHECK(mentions(message, "this version replays the schedule prefill"));
-        CHECK_FALSE(mentions(message, "block:N"));
-    }
-}
-
 TEST_CASE("a malformed schedule is refused with the grammar", "[sim][schedule]") {
     for (const std::string text : {"",
                                    "sometimes",

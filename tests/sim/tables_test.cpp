@@ -27,7 +27,7 @@ Tables replayed(const Trace& trace,
     for (const PolicyRun& policy : policies)
         tasks.push_back({.policy = &policy, .budgets = parse_budgets(budgets)});
     const auto silent = [](std::int64_t, std::int64_t) {};
-    replay_into(directory, request_for(trace), tasks, StoreScores::no, "kvtape test", silent);
+    replay_into(directory, request_for(trace), tasks, "kvtape test", silent);
     return make_tables(trace, directory.results(), 1, silent);
 }
 
@@ -148,8 +148,7 @@ TEST_CASE("regret compares the sequences that the oracle and the policy both hol
         const std::vector<PolicyRun> policies = make_policies({spec});
         const ReplayTask task{.policy = &policies[0], .budgets = parse_budgets("0.25")};
         const auto silent = [](std::int64_t, std::int64_t) {};
-        replay_into(
-            directory, request, std::span(&task, 1), StoreScores::no, "kvtape test", silent);
+        replay_into(directory, request, std::span(&task, 1), "kvtape test", silent);
         return make_tables(trace, directory.results(), 1, silent);
     };
     const auto row_of = [](const Tables& tables, const std::string& policy, const char* task) {

@@ -1,0 +1,65 @@
+#include "sim/fate.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace kvtape {
+
+Fate::Fate(const Shape& shape,
+           std::vector<std::int32_t> layers,
+           Position tokens,
+           StoreScores scores)
+    : layers_(std::move(layers)),
+      tokens_(tokens) {
+    const std::size_t size =
+        static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(tokens);
+    LayerFate fresh{.evicted_at = std::vector<std::int32_t>(size, -1),
+                    .merged_into = std::vector<std::int32_t>(size, -1),
+                    .scores = {}};
+    if (scores == StoreScores::yes)
+        fresh.scores.assign(size, std::numeric_limits<float>::quiet_NaN());
+    fates_.assign(layers_.size(), fresh);
+}
+
+void Fate::settle(std::size_t index,
+                  std::int32_t head,
+                  std::int32_t block,
+                  std::span<const Position> held,
+                  const Decision& decision) {
+    LayerFate& fate = fates_[index];
+    const HeadId id{layers_[index], head};
+    const std::span<std::int32_t> evicted_at =
+        std::span(fate.evicted_at).subspan(row(head), static_cast<std::size_t>(tokens_));
+    auto kept = decision[id].begin();
+    for (const Position position : held) {
+        if (kept != decision[id].end() && *kept == position)
+            ++kept;
+        else
+            evicted_at[static_cast<std::size_t>(position)] = block;
+    }
+    if (decision.merging() == Merging::no)
+        return;
+    const Merges& merges = decision.merges(id);
+    for (const Absorbed& absorbed : merges.absorbed)
+        fate.merged_into[row(head) + static_cast<std::size_t>(absorbed.from)] = absorbed.into;
+}
+
+void Fate::note_scores(std::size_t index,
+                       std::int32_t head,
+                       std::span<const Position> held,
+                       const Session& session,
+                       const Limit& limit) {
+    LayerFate& fate = fates_[index];
+    if (fate.scores.empty())
+        return;
+    const std::vector<float> scores = session.scores({layers_[index], head}, limit);
+    for (std::size_t i = 0; i < scores.size(); ++i)
+        fate.scores[row(head) + static_cast<std::size_t>(held[i])] = scores[i];
+}
+
+std::int64_t Fate::kept(std::size_t index, std::int32_t head, Position end) const {
+    const auto first = fates_[index].evicted_at.begin() + static_cast<std::ptrdiff_t>(row(head));
+    return std::count(first, first + end, -1);
+}
+
+}  // namespace kvtape
