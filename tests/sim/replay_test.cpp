@@ -148,12 +148,7 @@ TEST_CASE("replay keeps what published programs keep on the golden traces",
         const auto trace = open_trace(folder + name + ".kvtape.h5");
         int compared = 0;
         for (const auto& golden : testing::golden_cases(folder + name + ".json")) {
-            const auto known = policies::all();
-            const std::string policy_name = parse_spec(golden.policy).name;
-            const bool ours = std::any_of(known.begin(), known.end(), [&](const PolicyInfo& info) {
-                return info.name == policy_name;
-            });
-            if (!ours || golden.schedule != "prefill")
+            if (!testing::is_known(golden.policy) || golden.schedule != "prefill")
                 continue;
             ReplayRequest request = request_for(*trace);
             request.seed = golden.seed;

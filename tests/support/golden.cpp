@@ -1,6 +1,7 @@
 #include "tests/support/golden.hpp"
 
 #include "core/json.hpp"
+#include "policies/policy.hpp"
 
 #include <algorithm>
 #include <fstream>
@@ -24,6 +25,38 @@ std::vector<Position> parse_ranges(const std::string& text) {
     return positions;
 }
 
+/// `value*count`, joined by commas.
+std::vector<std::int32_t> parse_runs(const std::string& text) {
+    std::vector<std::int32_t> values;
+    std::istringstream list(text);
+    for (std::string run; std::getline(list, run, ',');) {
+        const std::size_t star = run.find('*');
+        values.insert(values.end(),
+                      static_cast<std::size_t>(std::stoi(run.substr(star + 1))),
+                      std::stoi(run.substr(0, star)));
+    }
+    return values;
+}
+
+bool is_uncertain(const Json& sequence, std::size_t layer, std::size_t head) {
+    const std::string key = std::to_string(layer) + '.' + std::to_string(head);
+    const Json none = Json::array();
+    const Json& heads = sequence.contains("uncertain") ? sequence["uncertain"] : none;
+    return std::find(heads.begin(), heads.end(), key) != heads.end();
+}
+
+std::vector<std::vector<GoldenFate::Head>> parse_fates(const Json& sequence) {
+    std::vector<std::vector<GoldenFate::Head>> layers;
+    for (const Json& layer : sequence.at("evicted_at")) {
+        layers.emplace_back();
+        for (const Json& head : layer)
+            layers.back().push_back(is_uncertain(sequence, layers.size() - 1, layers.back().size())
+                                        ? GoldenFate::Head()
+                                        : parse_runs(head.get<std::string>()));
+    }
+    return layers;
+}
+
 std::vector<std::vector<GoldenHead>> parse_heads(const Json& sequence) {
     std::vector<std::vector<GoldenHead>> layers;
     for (const Json& layer : sequence.at("kept")) {
@@ -35,13 +68,17 @@ std::vector<std::vector<GoldenHead>> parse_heads(const Json& sequence) {
             golden.kept = parse_ranges(head.get<std::string>());
             if (sequence.contains("near") && sequence["near"].contains(key))
                 golden.near = parse_ranges(sequence["near"][key].get<std::string>());
-            if (sequence.contains("uncertain"))
-                for (const Json& uncertain : sequence["uncertain"])
-                    golden.uncertain = golden.uncertain || uncertain == key;
+            golden.uncertain = is_uncertain(sequence, layers.size() - 1, layers.back().size());
             layers.back().push_back(std::move(golden));
         }
     }
     return layers;
+}
+
+Json read_document(const std::string& path) {
+    std::ifstream file(path);
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    return parse_json(text, path);
 }
 
 /// Splits a sorted list into its members outside and inside of `near`.
@@ -57,9 +94,7 @@ std::pair<std::vector<Position>, std::size_t> split(std::span<const Position> ke
 }  // namespace
 
 std::vector<GoldenCase> golden_cases(const std::string& path) {
-    std::ifstream file(path);
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
-    const Json document = parse_json(text, path);
+    const Json document = read_document(path);
     std::vector<GoldenCase> cases;
     for (const Json& entry : document.at("cases")) {
         GoldenCase golden{entry.at("policy"),
@@ -75,6 +110,30 @@ std::vector<GoldenCase> golden_cases(const std::string& path) {
             cases.push_back(std::move(golden));
     }
     return cases;
+}
+
+std::vector<GoldenFate> golden_fates(const std::string& path) {
+    const Json document = read_document(path);
+    std::vector<GoldenFate> cases;
+    for (const Json& entry : document.at("cases")) {
+        if (entry.at("schedule") == "prefill")
+            continue;
+        GoldenFate golden{
+            entry.at("policy"), entry.at("budget"), entry.at("schedule"), entry.at("seed"), {}};
+        for (const auto& [name, sequence] : entry.at("sequences").items())
+            golden.sequences[name] = parse_fates(sequence);
+        cases.push_back(std::move(golden));
+    }
+    return cases;
+}
+
+bool is_known(const std::string& spec) {
+    const Arguments arguments = parse_spec(spec);
+    const auto table = policies::all();
+    return std::any_of(table.begin(),
+                       table.end(),
+                       [&](const PolicyInfo& info) { return info.name == arguments.name; }) &&
+           (arguments.base.empty() || is_known(arguments.base));
 }
 
 std::string disagreement(const GoldenHead& expected, std::span<const Position> kept) {

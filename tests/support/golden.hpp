@@ -28,6 +28,22 @@ struct GoldenCase {
     std::map<std::string, std::vector<std::vector<GoldenHead>>> sequences;
 };
 
+/// A case whose policy goes on deciding behind the context.
+struct GoldenFate {
+    std::string policy;
+    std::string budget;
+    std::string schedule;
+    std::uint64_t seed = 0;
+    /// `evicted_at` of one head, or nothing where it is not judged.
+    using Head = std::vector<std::int32_t>;
+    /// By sequence name: [layer][kv_head].
+    std::map<std::string, std::vector<std::vector<Head>>> sequences;
+};
+std::vector<GoldenFate> golden_fates(const std::string& path);
+
+/// Whether this program has the policy of a spec, and every one in its parentheses.
+bool is_known(const std::string& spec);
+
 /// The cases of `tests/golden/<name>.json` whose decisions are plain kept sets.
 std::vector<GoldenCase> golden_cases(const std::string& path);
 
