@@ -101,6 +101,20 @@ class LagSession final : public Session {
         return shown;
     }
 
+    /// What is settled or not judged yet is kept at any limit; of every partition the best entry
+    /// needs room for one in each partition, and so on.
+    std::vector<Position> survival(HeadId id) const override {
+        const Head& head = heads_[index(id)];
+        std::vector<Position> from(head.positions.size(), 1);
+        if (head.layout.partitions == 0)
+            return from;
+        const std::vector<Position> places = places_in_partitions(head);
+        for (std::size_t i = 0; i < places.size(); ++i)
+            from[static_cast<std::size_t>(head.layout.base) + i] =
+                head.layout.base + head.layout.window + head.layout.partitions * (places[i] + 1);
+        return from;
+    }
+
   private:
     struct Head {
         Position base = 0;  ///< leading entries that are settled

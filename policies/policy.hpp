@@ -123,6 +123,14 @@ class Session {
         static_cast<void>(head), static_cast<void>(limit);
         return {};
     }
+
+    /// The decisions of one head at all limits in tokens, after it was observed: for every held
+    /// entry the least limit, from 1, at which it is kept (Mattson et al. 1970, stack distance).
+    /// Empty where kept sets do not grow with the limit.
+    virtual std::vector<Position> survival(HeadId head) const {
+        static_cast<void>(head);
+        return {};
+    }
 };
 
 /// What a session is told about the run it serves.

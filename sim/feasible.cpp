@@ -69,7 +69,7 @@ class Feasibility {
         if (!supported)
             throw usage_error("replaying " + policy_.spec + " with the schedule " +
                               schedule.text() + ": the policy is defined for " +
-                              supported_schedules(moments, own_blocks) +
+                              supported_schedules(*policy_.policy) +
                               "; choose one of these with --schedule");
         if (!schedule.once() && !demand_.needs.probes && demand_.source != QuerySource::agnostic &&
             reads_attention())
@@ -78,13 +78,6 @@ class Feasibility {
                               std::string(name_of(demand_.source)) +
                               " is defined where a policy decides once; use --query-source "
                               "agnostic, or the schedule prefill or prompt");
-    }
-
-    static std::string supported_schedules(const Moments& moments, bool own_blocks) {
-        if (own_blocks)
-            return "prefill (it takes the context in blocks of its own)";
-        return std::string("prefill, prompt") + (moments.blocks ? ", block:N" : "") +
-               (moments.decoding ? ", each also with +decode" : "");
     }
 
     /// What the policy misses in the sequence and how to get it, or "" when nothing.
@@ -186,6 +179,14 @@ class Feasibility {
 };
 
 }  // namespace
+
+std::string supported_schedules(const Policy& policy) {
+    if (policy.needs().block > 0)
+        return "prefill (it takes the context in blocks of its own)";
+    const Moments moments = policy.moments();
+    return std::string("prefill, prompt") + (moments.blocks ? ", block:N" : "") +
+           (moments.decoding ? ", each also with +decode" : "");
+}
 
 void check_feasible(const ReplayRequest& request, std::span<const ReplayTask> tasks) {
     const Shape& shape = request.trace->info().shape;

@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace kvtape {
@@ -35,6 +37,10 @@ struct ReplayTask {
 /// The source a policy really decides with: `oracle` for policies that read the future, whatever
 /// was asked for.
 QuerySource source_of(const PolicyRun& policy, QuerySource asked);
+
+/// The schedules a policy is defined for, in words: `prefill, prompt, block:N, each also with
+/// +decode`.
+std::string supported_schedules(const Policy& policy);
 
 /// What a policy asks of the layers under the schedule and query source of a request.
 Demand demand_of(const PolicyRun& policy, const ReplayRequest& request);

@@ -161,6 +161,7 @@ ReplayOptions read_replay_options(const Invocation& invocation, const Trace& tra
             : all_of(trace.info().shape.layers);
     options.request.seed = invocation.common.seed;
     options.request.threads = invocation.common.threads;
+    options.request.scores = values.count("scores") != 0 ? StoreScores::yes : StoreScores::no;
     options.policies = read_policies(invocation, options.request, options.left_out);
     options.budgets = parse_budgets(values["budget"].as<std::string>());
     return options;

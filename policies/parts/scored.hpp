@@ -29,6 +29,7 @@ class ScoredSession : public Session {
     void observe(const LayerView& layer) override;
     Decision decide(const Block& block, const Limit& limit) const override;
     std::vector<float> scores(HeadId head, const Limit& limit) const override;
+    std::vector<Position> survival(HeadId head) const override;
 
     // What allocators ask for, who share out a layer's budget among its heads.
 
@@ -60,6 +61,8 @@ class ScoredSession : public Session {
         mutable std::vector<Position> ranking, places;
     };
     static void make_ranking(const Head& head);
+    /// By the number of tokens kept in the head.
+    std::vector<Position> kept_from(HeadId id) const;
     Head& at(HeadId id) { return heads_[index(id)]; }
     const Head& at(HeadId id) const { return heads_[index(id)]; }
     std::size_t index(HeadId id) const;

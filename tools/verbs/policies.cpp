@@ -1,5 +1,6 @@
 #include "core/json.hpp"
 #include "policies/spec.hpp"
+#include "sim/replay.hpp"
 #include "tools/verb.hpp"
 
 #include <algorithm>
@@ -49,11 +50,18 @@ std::vector<std::string> describe(const Needs& needs) {
         list.push_back("attention column sums");
     if (needs.future)
         list.push_back("queries after the context");
+    if (needs.probes)
+        list.push_back("queries of the question");
+    if (needs.statistics)
+        list.push_back("query statistics");
+    if (needs.output_projection)
+        list.push_back("output projections");
     return list;
 }
 
 Json to_json(const PolicyInfo& info) {
-    const Needs needs = make_policy(info.name).policy->needs();
+    const PolicyRun run = make_policy(info.name);
+    const Needs needs = run.policy->needs();
     Json parameters = Json::array();
     for (const Parameter& parameter : info.parameters())
         parameters.push_back({{"name", parameter.name},
@@ -66,13 +74,17 @@ Json to_json(const PolicyInfo& info) {
             {"variants", info.variants},
             {"budget_rule", name_of(info.budget_rule)},
             {"nested", info.nested},
+            {"schedules", supported_schedules(*run.policy)},
             {"parameters", parameters},
             {"needs",
              {{"keys", needs.keys},
               {"values", needs.values},
               {"window", needs.window},
               {"column_sums", needs.column_sums},
-              {"future", needs.future}}}};
+              {"future", needs.future},
+              {"probes", needs.probes},
+              {"statistics", needs.statistics},
+              {"output_projection", needs.output_projection}}}};
 }
 
 /// Cells in columns as wide as their widest entry, two spaces apart, each line indented by two.
@@ -125,6 +137,7 @@ void print_page(std::ostream& out, const PolicyInfo& info) {
     std::vector<std::vector<std::string>> facts = {
         {"source", std::string(info.source)},
         {"budget", std::string(explain(info.budget_rule))},
+        {"schedules", supported_schedules(*run.policy)},
         {"needs", needs.empty() ? "nothing but positions" : needs}};
     if (!info.variants.empty())
         facts.push_back({"compat", std::string(info.variants)});

@@ -60,7 +60,7 @@ void declare(options::options_description& own,
          "what is kept: 0.25, 25%, 128t, 4MiB, 1%..50%:8, comma-separated")  //
         ("schedule",
          options::value<std::string>()->default_value("prefill")->value_name("S"),
-         "when a policy decides")  //
+         "when a policy decides: prefill, prompt or block:N, each also with +decode")  //
         ("query-source",
          options::value<std::string>()->default_value("agnostic")->value_name("Q"),
          "whose queries vote: agnostic, question or oracle")  //
