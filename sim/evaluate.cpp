@@ -1,9 +1,9 @@
 #include "sim/evaluate.hpp"
 
 #include "core/parallel.hpp"
+#include "sim/head_facts.hpp"
 #include "sim/metrics/damage.hpp"
 #include "sim/metrics/needle.hpp"
-#include "sim/probes.hpp"
 
 #include <algorithm>
 #include <numeric>
@@ -71,22 +71,6 @@ std::vector<Ladder> ladders(const std::vector<Kept>& kept) {
     return found;
 }
 
-/// Everything about one KV head that does not depend on the result.
-struct HeadFacts {
-    std::vector<Matrix> attention;  ///< per query head, over probes and answer rows
-    RowRange probes, answers;       ///< inside those rows
-    std::vector<Position> needle;
-    double needle_weight = 0.0;
-
-    std::vector<MatrixView> rows(RowRange range) const {
-        std::vector<MatrixView> views;
-        for (const Matrix& head : attention)
-            views.push_back(
-                view(head.data() + range.first * head.cols(), range.count, head.cols()));
-        return views;
-    }
-};
-
 class LayerEvaluation {
   public:
     LayerEvaluation(const Trace& trace,
@@ -97,29 +81,6 @@ class LayerEvaluation {
           sequence_(trace.sequence(sequence)),
           layer_(layer),
           data_(data) {}
-
-    HeadFacts facts(std::int32_t kv_head) const {
-        const RowRange probes = probe_rows(sequence_), answers = answer_rows(sequence_);
-        const std::int32_t first = std::min(probes.count > 0 ? probes.first : answers.first,
-                                            answers.count > 0 ? answers.first : probes.first);
-        const std::int32_t end =
-            std::max(probes.first + probes.count, answers.first + answers.count);
-        HeadFacts facts{.attention = {},
-                        .probes = {probes.first - first, probes.count},
-                        .answers = {answers.first - first, answers.count},
-                        .needle = needle_positions(sequence_)};
-        const std::int32_t group = info_.shape.group();
-        for (std::int32_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
-            facts.attention.push_back(
-                probe_attention(info_.shape,
-                                sequence_,
-                                info_.sliding_window[static_cast<std::size_t>(layer_)],
-                                data_,
-                                head,
-                                {first, end - first}));
-        facts.needle_weight = needle_weight(facts.rows(facts.answers), facts.needle);
-        return facts;
-    }
 
     void evaluate(const HeadFacts& facts,
                   std::int32_t kv_head,
@@ -205,7 +166,7 @@ std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& tr
     // A head's attention over its probes is large: it goes before the thread takes another head.
     parallel_for(heads, threads, [&](std::size_t head) {
         const auto kv_head = static_cast<std::int32_t>(head);
-        const HeadFacts facts = evaluation.facts(kv_head);
+        const HeadFacts facts = facts_of(trace.info(), info, layer, data, kv_head);
         for (std::size_t c = 0; c < chains.size(); ++c)
             evaluation.evaluate(facts, kv_head, kept[c][head], results[c]);
     });

@@ -74,6 +74,17 @@ LayerParts parts_for(const Demand& demand) {
             .query_covariance = needs.statistics};
 }
 
+LayerParts operator|(const LayerParts& a, const LayerParts& b) {
+    return {.keys = a.keys || b.keys,
+            .values = a.values || b.values,
+            .queries = a.queries || b.queries,
+            .outputs = a.outputs || b.outputs,
+            .logsumexp = a.logsumexp || b.logsumexp,
+            .column_sums = a.column_sums || b.column_sums,
+            .query_mean = a.query_mean || b.query_mean,
+            .query_covariance = a.query_covariance || b.query_covariance};
+}
+
 LayerCache::LayerCache(const Shape& shape,
                        const SequenceInfo& sequence,
                        const Demand& demand,

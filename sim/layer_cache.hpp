@@ -20,6 +20,9 @@ struct Demand {
 /// What must be loaded of a layer.
 LayerParts parts_for(const Demand& demand);
 
+/// What must be loaded for both.
+LayerParts operator|(const LayerParts& a, const LayerParts& b);
+
 /// What the KV heads of one layer hold while the tokens of a recorded sequence go through, block by
 /// block: views onto the loaded layer until something is evicted, copies of what stayed from then
 /// on, merged keys and values included.

@@ -13,17 +13,6 @@
 namespace kvtape {
 namespace {
 
-LayerParts operator|(const LayerParts& a, const LayerParts& b) {
-    return {.keys = a.keys || b.keys,
-            .values = a.values || b.values,
-            .queries = a.queries || b.queries,
-            .outputs = a.outputs || b.outputs,
-            .logsumexp = a.logsumexp || b.logsumexp,
-            .column_sums = a.column_sums || b.column_sums,
-            .query_mean = a.query_mean || b.query_mean,
-            .query_covariance = a.query_covariance || b.query_covariance};
-}
-
 /// How often a policy decides, and what that takes.
 enum class Course {
     once,      ///< one session sees every layer, and is cut at every budget
