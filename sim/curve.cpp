@@ -119,11 +119,8 @@ class CurveReplay {
         std::vector<std::vector<Position>> needles(heads);
         std::vector<double> weights(heads);
         parallel_for(heads, request_.threads, [&](std::size_t head) {
-            const HeadFacts facts = facts_of(request_.trace->info(),
-                                             info(),
-                                             layer,
-                                             data,
-                                             static_cast<std::int32_t>(head));
+            const HeadFacts facts = facts_of(
+                request_.trace->info(), info(), layer, data, static_cast<std::int32_t>(head));
             needles[head] = facts.needle;
             weights[head] = facts.needle_weight;
             if (facts.probes.count > 0)
@@ -226,23 +223,21 @@ void add_rows(Csv& csv,
             .field(task)
             .field(static_cast<std::int64_t>(budget))
             .field(kept_ratio(curves, budget))
-            .field(mean_share(
-                curves, &SequenceCurve::needles, &SequenceCurve::needle_tokens, budget))
+            .field(
+                mean_share(curves, &SequenceCurve::needles, &SequenceCurve::needle_tokens, budget))
             .field(mean_share(curves, &SequenceCurve::weighted, &SequenceCurve::weights, budget))
             .field(mean_mass(curves, budget))
             .end_row();
     }
 }
 
+/// The caller asks for what there is.
 void expect_curves(const ReplayRequest& request, std::span<const ReplayTask> tasks) {
     if (!request.schedule.once())
-        throw usage_error("drawing curves with the schedule " + request.schedule.text() +
-                          ": a curve needs one decision; use --schedule prefill or prompt");
+        throw internal_error("drawing curves with the schedule " + request.schedule.text());
     for (const ReplayTask& task : tasks)
         if (!has_curve(*task.policy))
-            throw usage_error("drawing the curve of " + task.policy->spec +
-                              ": what it keeps does not grow with the budget token by token; leave "
-                              "it out of --curve");
+            throw internal_error("drawing the curve of " + task.policy->spec + ", which has none");
 }
 
 }  // namespace

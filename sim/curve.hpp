@@ -13,8 +13,7 @@ namespace kvtape {
 /// read off that (Mattson et al. 1970). `curve.csv`, a row for each policy, task and token count up
 /// to the longest context of the task.
 ///
-/// A policy whose kept sets do not grow, and a schedule with more than one decision, are usage
-/// errors that say so, before any work.
+/// The schedule decides once and every policy has a curve (`has_curve`).
 std::string curve_table(const ReplayRequest& request,
                         std::span<const ReplayTask> tasks,
                         const StepReport& report);

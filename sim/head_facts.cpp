@@ -28,12 +28,13 @@ HeadFacts facts_of(const TraceInfo& info,
                     .needle = needle_positions(sequence)};
     const std::int32_t group = info.shape.group();
     for (std::int32_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
-        facts.attention.push_back(probe_attention(info.shape,
-                                                  sequence,
-                                                  info.sliding_window[static_cast<std::size_t>(layer)],
-                                                  data,
-                                                  head,
-                                                  {first, end - first}));
+        facts.attention.push_back(
+            probe_attention(info.shape,
+                            sequence,
+                            info.sliding_window[static_cast<std::size_t>(layer)],
+                            data,
+                            head,
+                            {first, end - first}));
     facts.needle_weight = needle_weight(facts.rows(facts.answers), facts.needle);
     return facts;
 }

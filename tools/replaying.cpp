@@ -2,12 +2,14 @@
 
 #include "core/error.hpp"
 #include "core/kernels.hpp"
+#include "sim/curve.hpp"
 #include "tools/progress.hpp"
 #include "tools/replay_options.hpp"
 
 #include <chrono>
 #include <ctime>
 #include <fstream>
+#include <iostream>
 #include <iterator>
 #include <optional>
 #include <set>
@@ -89,6 +91,20 @@ void add_names(std::set<std::string>& names, const fs::path& directory, Compared
             names.insert(entry.path().filename().string());
 }
 
+/// curve.csv over the policies that have curves; the others are named on standard error.
+std::string curves(const Invocation& invocation, const ReplayOptions& asked) {
+    std::vector<ReplayTask> tasks;
+    for (const ReplayTask& task : asked.tasks())
+        if (has_curve(*task.policy))
+            tasks.push_back(task);
+        else if (!invocation.common.quiet)
+            std::cerr << "kvtape: curve.csv leaves out " << task.policy->spec
+                      << ": what it keeps does not grow with the budget\n";
+    std::optional<Progress> drawing;
+    return curve_table(
+        asked.request, tasks, reporter(drawing, "drawing curves", invocation.common.quiet));
+}
+
 }  // namespace
 
 Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, const fs::path& out) {
@@ -116,6 +132,8 @@ Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, con
     directory.write("summary.csv", tables.summary_csv);
     if (!tables.autopsy_csv.empty())
         directory.write("autopsy.csv", tables.autopsy_csv);
+    if (invocation.values.count("curve") != 0)
+        directory.write("curve.csv", curves(invocation, asked));
     directory.write(
         "run.json",
         run_record(invocation, replay_seconds, seconds_since(begin) - replay_seconds).dump(2) +

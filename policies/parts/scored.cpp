@@ -125,55 +125,36 @@ std::vector<float> ScoredSession::scores(HeadId id, const Limit& limit) const {
     return shown;
 }
 
-std::vector<Position> ScoredSession::kept_from(HeadId id) const {
+std::vector<Position> ScoredSession::survival(HeadId id) const {
     const Head& head = at(id);
     const Position held = this->held(id);
     make_ranking(head);
     std::vector<Position> from(head.positions.size());  // 0: not kept yet
-    Position kept = 0;
+    Position kept = 0, tokens = 0;
     auto next = head.ranking.begin();
-    const auto keep = [&](Position entry, Position tokens) {
-        if (from[static_cast<std::size_t>(entry)] != 0)
-            return;
-        from[static_cast<std::size_t>(entry)] = tokens;
-        ++kept;
-    };
     ByRule before;
-    for (Position tokens = 1; tokens <= held; ++tokens) {
-        const ByRule rule = by_rule(tokens, held);
-        for (Position entry = before.first; entry < rule.first; ++entry)
-            keep(entry, tokens);
-        for (Position entry = held - rule.last; entry < held - before.last; ++entry)
-            keep(entry, tokens);
-        for (; kept < tokens && next != head.ranking.end(); ++next)
-            keep(*next, tokens);
-        if (kept > tokens || rule.first < before.first || rule.last < before.last)
+    for (Position limit = 1; kept < held && limit <= 2 * held; ++limit) {
+        const Position more = budget({.tokens = limit, .ratio = std::nullopt}, held, id.layer);
+        const ByRule rule = by_rule(more, held);
+        if (more < tokens || rule.first < before.first || rule.last < before.last)
             return {};
+        const auto keep = [&](Position entry) {
+            Position& first = from[static_cast<std::size_t>(entry)];
+            kept += first == 0 ? 1 : 0;
+            first = first == 0 ? limit : first;
+        };
+        for (Position entry = before.first; entry < rule.first; ++entry)
+            keep(entry);
+        for (Position entry = held - rule.last; entry < held - before.last; ++entry)
+            keep(entry);
+        for (; kept < more && next != head.ranking.end(); ++next)
+            keep(*next);
+        if (kept > more)
+            return {};
+        tokens = more;
         before = rule;
     }
     return kept == held ? from : std::vector<Position>();
-}
-
-std::vector<Position> ScoredSession::survival(HeadId id) const {
-    std::vector<Position> from = kept_from(id);
-    if (from.empty())
-        return {};
-    const Position held = this->held(id);
-    // The least limit that gives the head so many tokens: they need not be the same.
-    std::vector<Position> limits(static_cast<std::size_t>(held) + 1, 0);
-    Position reached = 0;
-    for (Position limit = 1; reached < held && limit <= 2 * held; ++limit) {
-        const Position tokens = budget({.tokens = limit, .ratio = std::nullopt}, held, id.layer);
-        if (tokens < reached)
-            return {};
-        for (; reached < tokens; ++reached)
-            limits[static_cast<std::size_t>(reached) + 1] = limit;
-    }
-    if (reached < held)
-        return {};
-    for (Position& tokens : from)
-        tokens = limits[static_cast<std::size_t>(tokens)];
-    return from;
 }
 
 }  // namespace kvtape

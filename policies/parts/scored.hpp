@@ -61,8 +61,6 @@ class ScoredSession : public Session {
         mutable std::vector<Position> ranking, places;
     };
     static void make_ranking(const Head& head);
-    /// By the number of tokens kept in the head.
-    std::vector<Position> kept_from(HeadId id) const;
     Head& at(HeadId id) { return heads_[index(id)]; }
     const Head& at(HeadId id) const { return heads_[index(id)]; }
     std::size_t index(HeadId id) const;

@@ -73,6 +73,7 @@ void declare(options::options_description& own,
          "only these sequences: 0,3,7")                                                     //
         ("layers", options::value<std::string>()->value_name("LIST"), "only these layers")  //
         ("scores", "store scores and write autopsy.csv")                                    //
+        ("curve", "also write curve.csv: recall and mass at every budget")                  //
         ("partial", "read the finished sequences of an unfinished trace")                   //
         ("twice", "replay a second time and compare the files byte by byte");
     positional.add("trace", 1);
@@ -122,6 +123,7 @@ Verb replay() {
             "      --budget 1%..50%:8 --out results\n"
             "  kvtape replay run.kvtape.h5 --policy snapkv:window=32 --budget 128t \\\n"
             "      --query-source question --scores --out results\n"
+            "  kvtape replay run.kvtape.h5 --policy snapkv --budget 10% --curve --out results\n"
             "\nChecksums of what is read are verified; kvtape check also recomputes the "
             "fingerprint.\n",
         .declare = declare,
