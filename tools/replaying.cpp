@@ -111,6 +111,9 @@ Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, con
     const ReplayOptions asked = read_replay_options(invocation, trace);
     const std::vector<ReplayTask> tasks = asked.tasks();
     check_feasible(asked.request, tasks);
+    if (invocation.values.count("curve") != 0 && !asked.request.schedule.once())
+        throw usage_error("drawing curves with the schedule " + asked.request.schedule.text() +
+                          ": a curve needs one decision; use --schedule prefill or prompt");
     trace.verify();
     const Clock::time_point begin = Clock::now();
     ResultDirectory directory(out, trace);

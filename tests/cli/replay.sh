@@ -19,12 +19,16 @@ columns all/recall.csv 'policy,parameters,budget,schedule,query_source,sequence,
 columns all/summary.csv 'policy,parameters,budget,schedule,query_source,task,sequences,kept_ratio,kept_bytes_ratio,needle_recall,needle_recall_low,needle_recall_high,needle_recall_weighted,needle_recall_weighted_low,needle_recall_weighted_high,needle_intact_heads,mass_kept,output_error_median,regret'
 python3 -m json.tool all/run.json >/dev/null || complain 'run.json is not JSON'
 
+"$program" policies --json >policies.json
 python3 - all <<'PYTHON' || complain 'the tables do not say what they must'
 import csv
+import json
 import sys
 from pathlib import Path
 
 folder = Path(sys.argv[1])
+exact = {policy["name"] for policy in json.load(open("policies.json")) if policy["budget_rule"] == "exact"}
+assert {"knorm", "snapkv", "h2o"} <= exact
 index = list(csv.DictReader(open(folder / "index.csv")))
 recall = list(csv.DictReader(open(folder / "recall.csv")))
 assert {row["file"] for row in index} == {path.name for path in folder.glob("*.decisions.h5")}
@@ -33,7 +37,7 @@ for row in recall:
     kept, tokens = int(row["kept"]), int(row["tokens"])
     if row["policy"] == "full":
         assert kept == tokens and float(row["needle_recall"]) == 1.0, row
-    elif row["policy"] != "lagkv":  # has its own arithmetic: nothing is dropped below sinks + lag
+    elif row["policy"] in exact:
         assert kept == (tokens // 10 if row["budget"] == "10%" else 64), row
 PYTHON
 
@@ -45,6 +49,16 @@ cmp -s first.h5 steps/knorm@*10*.decisions.h5 || [[ $(find steps -name 'knorm*' 
 expect_success replay "$small" --policy knorm --policy snapkv --budget 10%,64t --out once
 rm -f steps/run.json once/run.json
 diff -r steps once >difference || complain "two steps differ from one: $(cat difference)"
+
+expect_success replay "$small" --policy h2o --policy adakv --budget 10% --curve --out curve
+columns curve/curve.csv 'policy,parameters,schedule,query_source,task,tokens,kept_ratio,needle_recall,needle_recall_weighted,mass_kept'
+grep -q 'curve.csv leaves out adakv' stderr || complain "--curve does not say what it leaves out: $(cat stderr)"
+expect_refusal 2 'a curve needs one decision' replay "$small" --policy h2o --budget 10% --schedule prefill+decode --curve --out refused
+for schedule in prompt block:64 prefill+decode; do
+    expect_success replay "$small" --policy knorm --policy streaming_llm --budget 32t --schedule "$schedule" --out "by-$schedule"
+    "$program" check "by-$schedule"/*.decisions.h5 >/dev/null || complain "$schedule: check finds damage"
+done
+expect_refusal 2 'the policy is defined for prefill, prompt' replay "$small" --policy snapkv:window=8 --budget 10% --schedule prefill+decode --out refused
 
 rm steps/snapkv*
 expect_success replay "$small" --policy knorm --policy snapkv --budget 10%,64t --out steps
