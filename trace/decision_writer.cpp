@@ -66,7 +66,8 @@ void DecisionWriter::write_layer(std::int32_t layer, const LayerFate& fate) {
 void DecisionWriter::end_sequence() {
     expect(open_.has_value(), "a sequence ends that never began");
     open_.reset();
-    file_.flush();
+    sequences_.reset();
+    file_.settle();
 }
 
 std::string DecisionWriter::finish() {

@@ -72,25 +72,29 @@ void OutputFile::refuse_existing() const {
         throw usage_error(path_.string() + " exists; --overwrite replaces it");
 }
 
-void OutputFile::flush() const {
+void OutputFile::settle() {
+    close();
+    open_again();
+}
+
+void OutputFile::open_again() {
     const h5::Lock lock;
-    check(H5Fflush(id_.get(), H5F_SCOPE_GLOBAL), "writing " + partial_.path().string());
+    const h5::Properties access = h5::file_access(h5::Purpose::write);
+    id_ = h5::File(check(H5Fopen(partial_.path().c_str(), H5F_ACC_RDWR, access.get()),
+                         "writing " + partial_.path().string()));
+    root_ = open_root(id_, partial_.path().string());
 }
 
 void OutputFile::close() {
     const h5::Lock lock;
     root_ = OutputGroup(partial_.path().string(), "/", h5::Group());
-    flush();
+    check(H5Fflush(id_.get(), H5F_SCOPE_GLOBAL), "writing " + partial_.path().string());
     if (!id_.close())
         check(-1, "closing " + partial_.path().string());
 }
 
 void OutputFile::mark_complete(const std::string& fingerprint) {
-    const h5::Lock lock;
-    const h5::Properties access = h5::file_access(h5::Purpose::write);
-    id_ = h5::File(check(H5Fopen(partial_.path().c_str(), H5F_ACC_RDWR, access.get()),
-                         "completing " + partial_.path().string()));
-    root_ = open_root(id_, partial_.path().string());
+    open_again();
     root_.replace_text(schema::fingerprint, fingerprint);
     root_.replace_uint8(schema::complete, 1);
     close();

@@ -30,6 +30,7 @@ class OutputGroup {
           path_(std::move(path)),
           id_(std::move(id)) {}
 
+    /// Created unless it is there.
     OutputGroup group(const std::string& name) const;
 
     /// Zero bytes, which a string of the format cannot hold, become U+FFFD.
@@ -101,8 +102,9 @@ class OutputFile {
                Unended unended);
 
     const OutputGroup& root() const { return root_; }
-    /// Makes everything written so far survive a kill.
-    void flush() const;
+    /// Makes everything written so far survive a kill, and gives back what HDF5 holds of it, so
+    /// that memory does not grow with the file. Groups other than the root are invalid afterwards.
+    void settle();
     /// Computes the fingerprint by reading the file back, marks it complete, forces it to the disk
     /// and gives it its name. Returns the fingerprint. Nothing can be written afterwards.
     std::string finish();
@@ -110,6 +112,7 @@ class OutputFile {
   private:
     void refuse_existing() const;
     void close();
+    void open_again();
     void mark_complete(const std::string& fingerprint);
     void publish();
 

@@ -97,8 +97,10 @@ std::string OutputGroup::doing(const char* name) const {
 OutputGroup OutputGroup::group(const std::string& name) const {
     const h5::Lock lock;
     const h5::Properties creation = h5::creation_of(H5P_GROUP_CREATE);
+    const bool there = H5Lexists(id_.get(), name.c_str(), H5P_DEFAULT) > 0;
     h5::Group id(
-        check(H5Gcreate2(id_.get(), name.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+        check(there ? H5Gopen2(id_.get(), name.c_str(), H5P_DEFAULT)
+                    : H5Gcreate2(id_.get(), name.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
               doing(name.c_str())));
     return {file_, (path_ == "/" ? "" : path_) + "/" + name, std::move(id)};
 }

@@ -150,7 +150,9 @@ void TraceWriter::end_sequence() {
     expect(open_.has_value(), "a sequence ends that never began");
     expect(open_->next_layer == shape_.layers, "a sequence ends before its last layer");
     open_.reset();
-    file_.flush();
+    sequences_.reset();
+    projections_.reset();
+    file_.settle();
     ++next_sequence_;
 }
 
