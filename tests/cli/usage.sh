@@ -6,10 +6,10 @@
 expect_success --version
 expect_output '^kvtape [0-9]+\.[0-9]+\.[0-9]+$'
 expect_success --help
-for verb in record info check policies replay; do
+for verb in record info check policies replay diff; do
     expect_output "^  $verb "
 done
-for verb in record info check policies replay; do
+for verb in record info check policies replay diff; do
     expect_success "$verb" --help
     expect_output "^usage: kvtape $verb"
     expect_output '^examples:'

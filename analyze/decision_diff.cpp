@@ -1,0 +1,219 @@
+#include "analyze/decision_diff.hpp"
+
+#include "core/error.hpp"
+#include "core/parallel.hpp"
+#include "core/reduce.hpp"
+#include "sim/metrics/needle.hpp"
+#include "sim/results.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+
+namespace kvtape {
+namespace {
+
+Position decided_until(const std::string& schedule, const std::vector<Block>& blocks) {
+    Position end = 0;
+    for (const Block& block : blocks) {
+        if (block.decoding)
+            break;
+        end = block.end;
+        if (schedule == "prefill")
+            break;
+    }
+    return end;
+}
+
+template <typename Value>
+std::vector<Value> without(const std::vector<Value>& all, const std::vector<Value>& others) {
+    std::vector<Value> rest;
+    std::set_difference(
+        all.begin(), all.end(), others.begin(), others.end(), std::back_inserter(rest));
+    return rest;
+}
+
+/// The sequences of a file that were asked for, ascending.
+std::vector<std::string> names_in(const DecisionFile& file, const DiffRequest& request) {
+    std::vector<std::string> names;
+    for (std::int32_t index = 0; index < file.sequences(); ++index) {
+        const std::string& name = file.sequence(index).name;
+        const auto& wanted = request.sequences;
+        if (wanted.empty() || std::find(wanted.begin(), wanted.end(), name) != wanted.end())
+            names.push_back(name);
+    }
+    return names;
+}
+
+void expect_same_trace(const DiffRequest& request) {
+    const std::string& of_a = request.a->info().trace_fingerprint;
+    const std::string& of_b = request.b->info().trace_fingerprint;
+    if (of_a != of_b)
+        throw format_error("comparing decisions: A belongs to the trace " + of_a + ", B to " +
+                           of_b + "; compare decisions over the same trace");
+    if (request.trace != nullptr && request.trace->info().fingerprint != of_a)
+        throw format_error("comparing decisions: they belong to the trace " + of_a +
+                           ", but --trace has the fingerprint " +
+                           request.trace->info().fingerprint);
+}
+
+void expect_same(const std::string& sequence,
+                 const char* what,
+                 std::int64_t in_a,
+                 std::int64_t in_b,
+                 const char* other) {
+    if (in_a != in_b)
+        throw format_error("comparing decisions: sequence " + sequence + " has " +
+                           std::to_string(in_a) + ' ' + what + " in A and " + std::to_string(in_b) +
+                           " in " + other + "; one of the files is malformed");
+}
+
+SequenceDiff matched(const DiffRequest& request, const std::string& name) {
+    const DecisionFile& a = *request.a;
+    const DecisionFile& b = *request.b;
+    SequenceDiff diff;
+    diff.name = name;
+    diff.place_a = *place_of(a, name);
+    diff.place_b = *place_of(b, name);
+    const auto& in_a = a.layers(diff.place_a);
+    const auto& in_b = b.layers(diff.place_b);
+    diff.layers_only_a = without(in_a, in_b);
+    diff.layers_only_b = without(in_b, in_a);
+    diff.layers = without(in_a, diff.layers_only_a);
+    if (diff.layers.empty())
+        return diff;
+    expect_same(name, "tokens", a.tokens(diff.place_a), b.tokens(diff.place_b), "B");
+    expect_same(name, "KV heads", a.kv_heads(diff.place_a), b.kv_heads(diff.place_b), "B");
+    diff.moment = moment_of(a.info(), a.sequence(diff.place_a), b.info(), b.sequence(diff.place_b));
+    if (request.trace == nullptr)
+        return diff;
+    const auto place = place_in(*request.trace, name);
+    if (!place)
+        throw format_error("comparing decisions: --trace has no sequence " + name);
+    expect_same(name,
+                "tokens",
+                a.tokens(diff.place_a),
+                request.trace->sequence(*place).length(),
+                "--trace");
+    return diff;
+}
+
+/// One layer of one sequence of both files.
+struct Cell {
+    std::size_t sequence = 0;
+    std::int32_t layer = 0;
+    std::vector<HeadDiff> heads;
+    bool scores_a = false, scores_b = false;
+};
+
+void compare_layer(const DiffRequest& request, const SequenceDiff& sequence, Cell& cell) {
+    const LayerFate a = request.a->load(sequence.place_a, cell.layer);
+    const LayerFate b = request.b->load(sequence.place_b, cell.layer);
+    cell.scores_a = !a.scores.empty();
+    cell.scores_b = !b.scores.empty();
+    std::vector<Position> needle;
+    if (request.trace != nullptr)
+        needle =
+            needle_positions(request.trace->sequence(*place_in(*request.trace, sequence.name)));
+    for (std::int32_t head = 0; head < request.a->kv_heads(sequence.place_a); ++head) {
+        HeadDiff diff = compare_heads(head_of(a, *request.a, sequence.place_a, head),
+                                      head_of(b, *request.b, sequence.place_b, head),
+                                      sequence.moment,
+                                      needle);
+        diff.layer = cell.layer;
+        diff.head = head;
+        cell.heads.push_back(std::move(diff));
+    }
+}
+
+void add_totals(DecisionDiff& diff) {
+    std::vector<double> jaccards, overlaps, taus;
+    for (const SequenceDiff& sequence : diff.sequences)
+        for (const HeadDiff& head : sequence.heads) {
+            ++diff.heads;
+            diff.heads_identical += head.identical() ? 1 : 0;
+            diff.heads_tied += head.tie_only ? 1 : 0;
+            // Sets that differ inside a tie count as the same set.
+            jaccards.push_back(head.tie_only ? 1.0 : head.kept.jaccard());
+            overlaps.push_back(head.tie_only ? 1.0 : head.kept.overlap());
+            if (head.kendall_tau)
+                taus.push_back(*head.kendall_tau);
+        }
+    if (diff.heads == 0)
+        throw format_error("comparing decisions: A and B have no layer of any sequence in common");
+    diff.jaccard = ordered_mean(jaccards);
+    diff.overlap = ordered_mean(overlaps);
+    if (!taus.empty())
+        diff.kendall_tau = ordered_mean(taus);
+}
+
+}  // namespace
+
+bool DecisionDiff::identical() const {
+    const bool covered =
+        sequences_only_a.empty() && sequences_only_b.empty() &&
+        std::all_of(sequences.begin(), sequences.end(), [](const SequenceDiff& sequence) {
+            return sequence.layers_only_a.empty() && sequence.layers_only_b.empty();
+        });
+    return covered && heads == heads_identical;
+}
+
+Position moment_of(const DecisionInfo& a,
+                   const DecisionSequence& in_a,
+                   const DecisionInfo& b,
+                   const DecisionSequence& in_b) {
+    return std::max(decided_until(a.schedule, in_a.blocks), decided_until(b.schedule, in_b.blocks));
+}
+
+std::optional<std::int32_t> place_in(const Trace& trace, const std::string& sequence) {
+    for (std::int32_t index = 0; index < trace.sequences(); ++index)
+        if (trace.sequence(index).name == sequence)
+            return index;
+    return std::nullopt;
+}
+
+HeadFate head_of(const LayerFate& fate,
+                 const DecisionFile& file,
+                 std::int32_t sequence,
+                 std::int32_t head) {
+    const auto tokens = static_cast<std::size_t>(file.tokens(sequence));
+    const std::size_t begin = static_cast<std::size_t>(head) * tokens;
+    return {.evicted_at = std::span(fate.evicted_at).subspan(begin, tokens),
+            .merged_into = std::span(fate.merged_into).subspan(begin, tokens),
+            .scores = fate.scores.empty() ? std::span<const float>()
+                                          : std::span(fate.scores).subspan(begin, tokens),
+            .blocks = file.sequence(sequence).blocks};
+}
+
+DecisionDiff compare_decisions(const DiffRequest& request) {
+    expect_same_trace(request);
+    const std::vector<std::string> in_a = names_in(*request.a, request);
+    const std::vector<std::string> in_b = names_in(*request.b, request);
+    for (const std::string& wanted : request.sequences)
+        if (!std::binary_search(in_a.begin(), in_a.end(), wanted) &&
+            !std::binary_search(in_b.begin(), in_b.end(), wanted))
+            throw usage_error("comparing decisions: neither A nor B has a sequence " + wanted);
+    DecisionDiff diff;
+    diff.sequences_only_a = without(in_a, in_b);
+    diff.sequences_only_b = without(in_b, in_a);
+    std::vector<Cell> cells;
+    for (const std::string& name : without(in_a, diff.sequences_only_a)) {
+        diff.sequences.push_back(matched(request, name));
+        for (const std::int32_t layer : diff.sequences.back().layers)
+            cells.push_back({.sequence = diff.sequences.size() - 1, .layer = layer, .heads = {}});
+    }
+    parallel_for(cells.size(), request.threads, [&](std::size_t i) {
+        compare_layer(request, diff.sequences[cells[i].sequence], cells[i]);
+    });
+    diff.scores_a = diff.scores_b = true;
+    for (Cell& cell : cells) {
+        auto& heads = diff.sequences[cell.sequence].heads;
+        std::move(cell.heads.begin(), cell.heads.end(), std::back_inserter(heads));
+        diff.scores_a = diff.scores_a && cell.scores_a;
+        diff.scores_b = diff.scores_b && cell.scores_b;
+    }
+    add_totals(diff);
+    return diff;
+}
+
+}  // namespace kvtape

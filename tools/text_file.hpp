@@ -1,0 +1,12 @@
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+namespace kvtape {
+
+/// Writes `content` to `path.partial` and renames it to `path` once it is complete. Errors are io
+/// errors that name the file; nothing is left behind then.
+void write_text_file(const std::filesystem::path& path, std::string_view content);
+
+}  // namespace kvtape
