@@ -81,4 +81,29 @@ double logarithm(double x) {
     return whole * ln2_high + (2.0 * s + (2.0 * s * square * sum + whole * ln2_low));
 }
 
+SineCosine sine_cosine(double turns) {
+    // The nearest quarter turn, then Taylor series over |x| <= pi / 4, whose remainders are below
+    // 2^-58.
+    const auto quarter = static_cast<int>(4.0 * turns + 0.5);
+    const double x = 6.2831853071795864769 * (turns - 0.25 * quarter);
+    const double square = x * x;
+    double sine = 0.0, cosine = 0.0;
+    for (int power = 16; power >= 2; power -= 2) {
+        sine = (1.0 - sine) * square / ((power + 1) * power);
+        cosine = (1.0 - cosine) * square / (power * (power - 1));
+    }
+    sine = x - x * sine;
+    cosine = 1.0 - cosine;
+    switch (quarter % 4) {
+        case 1:
+            return {cosine, -sine};
+        case 2:
+            return {-sine, -cosine};
+        case 3:
+            return {-cosine, sine};
+        default:
+            return {sine, cosine};
+    }
+}
+
 }  // namespace kvtape

@@ -9,4 +9,12 @@ namespace kvtape {
 double exponential(double x);
 double logarithm(double x);
 
+/// The sine and cosine of an angle of `turns` full turns, in [0, 1]: from basic arithmetic too,
+/// each correct to 2^-52.
+struct SineCosine {
+    double sine = 0.0;
+    double cosine = 1.0;
+};
+SineCosine sine_cosine(double turns);
+
 }  // namespace kvtape

@@ -155,6 +155,11 @@ class Policy {
     virtual Json parameters() const = 0;
     /// Throws a usage error when a parameter names what a model of this shape does not have.
     virtual void expect_fit(const Shape& shape) const { static_cast<void>(shape); }
+    /// Throws a usage error when `limit` leaves too little to decide with over a context of that
+    /// many tokens.
+    virtual void expect_enough(const Limit& limit, Position context_len) const {
+        static_cast<void>(limit), static_cast<void>(context_len);
+    }
     virtual std::unique_ptr<Session> start(const SessionContext& context) const = 0;
 };
 

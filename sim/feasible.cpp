@@ -53,6 +53,15 @@ class Feasibility {
                               "layers out with --layers");
     }
 
+    void check(const Limit& limit, const SequenceInfo& sequence) const {
+        try {
+            policy_.policy->expect_enough(limit, sequence.context_len);
+        } catch (Error& error) {
+            error.add("replaying " + policy_.spec + " over sequence " + sequence.name);
+            throw;
+        }
+    }
+
   private:
     bool reads_attention() const {
         const Needs& needs = demand_.needs;
@@ -84,6 +93,10 @@ class Feasibility {
     std::string missing_rows(const SequenceInfo& sequence) const {
         const Position context = sequence.context_len, prompt = sequence.prompt_len;
         if (demand_.source == QuerySource::question) {
+            if (context == prompt && demand_.needs.probes)
+                return "the policy decides with the question, and there is none (the context ends "
+                       "the prompt); record a workload with a question, or leave the sequence out "
+                       "with --sequences";
             if (context == prompt)
                 return "it has no question (its context ends the prompt); use --query-source "
                        "agnostic";
@@ -199,7 +212,8 @@ void check_feasible(const ReplayRequest& request, std::span<const ReplayTask> ta
             for (const Step& step :
                  steps_of(request.schedule, task.policy->policy->needs(), sequence))
                 for (const Budget& budget : task.budgets)
-                    static_cast<void>(request.schedule.limit(budget, shape, sequence, step.moment));
+                    feasibility.check(
+                        request.schedule.limit(budget, shape, sequence, step.moment), sequence);
         }
     }
 }

@@ -68,7 +68,7 @@ LayerParts parts_for(const Demand& demand) {
     return {.keys = needs.keys || needs.probes || (needs.column_sums && rows),
             .values = needs.values,
             .queries = rows,
-            .logsumexp = rows && demand.source != QuerySource::agnostic,
+            .logsumexp = rows && demand.source != QuerySource::agnostic && !needs.probes,
             .column_sums = needs.column_sums,
             .query_mean = needs.statistics,
             .query_covariance = needs.statistics};
@@ -117,8 +117,8 @@ void LayerCache::append(Held& held, const Block& block, std::int32_t head) const
         const LayerParts parts = parts_for(demand_);
         take(held.keys, data_->keys, parts.keys);
         take(held.values, data_->values, parts.values);
-        held.released = false;
     }
+    held.released = false;
     const std::size_t before = held.positions.size();
     held.positions.resize(before + static_cast<std::size_t>(block.end - block.begin));
     std::iota(held.positions.begin() + static_cast<std::ptrdiff_t>(before),
@@ -237,7 +237,9 @@ LayerView LayerCache::view() const {
 void LayerCache::drop(Held& held, const std::vector<Position>& keep, std::int32_t head) const {
     const LayerParts parts = parts_for(demand_);
     const Index dim = this->dim();
-    if (held.copied) {
+    if (held.released) {
+        held.copied = true;
+    } else if (held.copied) {
         compact(held.keys, held.positions, keep, dim);
         compact(held.values, held.positions, keep, dim);
     } else {
@@ -291,7 +293,7 @@ void LayerCache::replace(Held& held, const Merges& merges) const {
 void LayerCache::release() {
     heads_.clear();
     for (Held& held : held_) {
-        held.released = held.copied;
+        held.released = true;
         held.keys = {};
         held.values = {};
     }

@@ -54,8 +54,8 @@ class LayerCache {
     /// Drops what is not kept and replaces what was merged.
     void apply(const Decision& decision);
 
-    /// Gives back the copies of keys and values; the next `enter` takes them from its data. Not
-    /// after a merge.
+    /// Lets go of the data and of the copies of keys and values; the next `enter` takes them from
+    /// its data, and `apply` needs none. Not after a merge.
     void release();
 
   private:
@@ -63,7 +63,7 @@ class LayerCache {
         std::vector<Position> positions;
         std::vector<float> keys, values;  ///< [held, head_dim] unless the rows lie in the data
         bool copied = false;              ///< keys and values are our own
-        bool released = false;
+        bool released = false;            ///< until the next block enters
         Matrix column_sums;  ///< [group, held], where needed
     };
 

@@ -50,8 +50,7 @@ class SequenceReplay {
             play_layer(layer, data);
         for (Run& run : runs_)
             if (run.course == Course::in_step)
-                for (std::size_t budget = 0; budget < run.fates.size(); ++budget)
-                    play_in_step(run, budget, data);
+                play_in_step(run, data);
         for (std::size_t task = 0; task < runs_.size(); ++task)
             for (std::size_t budget = 0; budget < tasks_[task].budgets.size(); ++budget)
                 if (const Run& run = runs_[task]; run.course == Course::once)
@@ -144,21 +143,32 @@ class SequenceReplay {
         }
     }
 
-    /// Copies of what is held are given back after every layer, so that one layer is in memory.
-    void play_in_step(Run& run, std::size_t budget, LayerData& data) const {
+    /// One budget of a run that goes in step.
+    struct Lane {
         std::vector<LayerCache> caches;
-        for (const std::int32_t layer : request_.layers)
-            caches.emplace_back(shape(), info(), run.demand, layer);
-        const std::unique_ptr<Session> session = start(run);
+        std::unique_ptr<Session> session;
+    };
+
+    /// All budgets side by side, so that a block costs one reading of each layer. Copies of what is
+    /// held are given back after every layer, so that one layer is in memory.
+    void play_in_step(Run& run, LayerData& data) const {
+        std::vector<Lane> lanes(run.fates.size());
+        for (Lane& lane : lanes) {
+            lane.session = start(run);
+            for (const std::int32_t layer : request_.layers)
+                lane.caches.emplace_back(shape(), info(), run.demand, layer);
+        }
         for (const Step& step : run.steps) {
-            for (std::size_t layer = 0; layer < caches.size(); ++layer) {
+            for (std::size_t layer = 0; layer < request_.layers.size(); ++layer) {
                 request_.trace->load(index_, request_.layers[layer], parts_for(run.demand), data);
-                caches[layer].enter(step.block, data, no_projection_);
-                observe(run, *session, caches[layer]);
-                caches[layer].release();
+                for (Lane& lane : lanes) {
+                    lane.caches[layer].enter(step.block, data, no_projection_);
+                    observe(run, *lane.session, lane.caches[layer]);
+                    lane.caches[layer].release();
+                }
             }
-            if (step.decides)
-                decide(run, budget, *session, step, caches, 0);
+            for (std::size_t budget = 0; step.decides && budget < lanes.size(); ++budget)
+                decide(run, budget, *lanes[budget].session, step, lanes[budget].caches, 0);
         }
     }
 

@@ -28,7 +28,9 @@ void add_probabilities(const HeadView& head,
     const std::size_t of_head = static_cast<std::size_t>(row) % observed.positions.size();
     const auto visible =
         std::upper_bound(head.positions.begin(), head.positions.end(), observed.positions[of_head]);
-    const auto count = static_cast<std::size_t>(visible - head.positions.begin());
+    auto count = static_cast<std::size_t>(visible - head.positions.begin());
+    if (observed.keys.rows() > 0)
+        count = head.positions.size() + of_head + 1;
     if (count == 0)
         return;
     logits = logits.first(count);
@@ -45,7 +47,9 @@ void expect_shapes(const HeadView& head, const Shape& shape) {
     const auto rows = static_cast<Index>(head.observed.positions.size()) * shape.group();
     const bool normalisers =
         head.observed.logsumexp.empty() || std::ssize(head.observed.logsumexp) == rows;
-    if (head.observed.queries.rows() != rows || !normalisers ||
+    const Index own = head.observed.keys.rows();
+    const bool probes = own == 0 || own == std::ssize(head.observed.positions);
+    if (head.observed.queries.rows() != rows || !normalisers || !probes ||
         head.keys.rows() != std::ssize(head.positions))
         throw internal_error("observing layer " + std::to_string(head.id.layer) + ", KV head " +
                              std::to_string(head.id.head) +
@@ -58,16 +62,20 @@ Matrix observed_attention(const HeadView& head, const Shape& shape) {
     expect_shapes(head, shape);
     const auto per_head = static_cast<Index>(head.observed.positions.size());
     const Index rows = head.observed.queries.rows();
-    Matrix sums = Matrix::Zero(shape.group(), head.keys.rows());
-    if (rows == 0 || head.keys.rows() == 0)
+    const Index held = head.keys.rows(), own = head.observed.keys.rows();
+    Matrix sums = Matrix::Zero(shape.group(), held + own);
+    if (rows == 0 || held + own == 0)
         return sums;
     const Matrix scaled = head.observed.queries * static_cast<float>(shape.softmax_scale);
-    Matrix logits(std::min(rows, rows_at_once), head.keys.rows());
+    Matrix logits(std::min(rows, rows_at_once), held + own);
     for (Index begin = 0; begin < rows; begin += rows_at_once) {
         const Index count = std::min(rows_at_once, rows - begin);
-        multiply_transposed(view(scaled.row(begin).data(), count, scaled.cols()),
-                            head.keys,
-                            mutable_view(logits.data(), count, logits.cols()));
+        const MatrixView queries = view(scaled.row(begin).data(), count, scaled.cols());
+        const Eigen::OuterStride<> stride(logits.cols());
+        multiply_transposed(queries, head.keys, {logits.data(), count, held, stride});
+        if (own > 0)
+            multiply_transposed(
+                queries, head.observed.keys, {logits.data() + held, count, own, stride});
         for (Index i = 0; i < count; ++i)
             add_probabilities(
                 head, begin + i, row_of(logits, i), row_of(sums, (begin + i) / per_head));

@@ -8,11 +8,12 @@
 namespace kvtape {
 
 /// The probability that each held entry gets from the observed queries, summed over them: one row
-/// per query head of the group, [group, held], float32.
+/// per query head of the group, float32, [group, held]. Where the voters are probes with keys of
+/// their own, their tokens stand behind the held entries: [group, held + voters].
 ///
 /// Where the observation brings the normaliser of its full rows, a probability is
-/// exp(logit - normaliser). Otherwise the rows saw the held entries alone: each is a softmax over
-/// the entries up to its own position. Equal keys get equal probabilities, to the bit.
+/// exp(logit - normaliser). Otherwise the rows saw the held entries (and the voters' tokens) alone:
+/// each is a softmax over the entries up to its own position. Equal keys get equal probabilities, to the bit.
 Matrix observed_attention(const HeadView& head, const Shape& shape);
 
 /// The sum over the rows of `sums`, added in the order of the rows.

@@ -61,6 +61,7 @@ void refuse_not_finite(const HeadView& head) {
     check_rows(head, "keys", head.keys, head.positions);
     check_rows(head, "values", head.values, head.positions);
     check_rows(head, "queries", head.observed.queries, head.observed.positions);
+    check_rows(head, "keys", head.observed.keys, head.observed.positions);
     check_numbers(head, "row normalisers", head.observed.logsumexp, head.observed.positions);
     for (Eigen::Index r = 0; r < head.column_sums.rows(); ++r)
         check_numbers(head,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <numeric>
 
 namespace kvtape {
 namespace {
@@ -52,6 +53,26 @@ std::string Real::text(double value) const {
     char shortest[32];
     const auto written = std::to_chars(shortest, shortest + sizeof shortest, value);
     return {shortest, written.ptr};
+}
+
+bool Share::parse(std::string_view text, Ratio& value) const {
+    if (text.size() > 16)
+        return false;
+    std::string digits(text);
+    const std::size_t point = digits.find('.');
+    std::int64_t denominator = 1;
+    if (point != std::string::npos) {
+        for (std::size_t place = point + 1; place < digits.size(); ++place)
+            denominator *= 10;
+        digits.erase(point, 1);
+    }
+    std::int64_t numerator = 0;
+    if (digits.find_first_not_of("0123456789") != std::string::npos ||
+        !parse_number(digits, numerator) || numerator > denominator)
+        return false;
+    const std::int64_t divisor = std::gcd(numerator, denominator);
+    value = {numerator / divisor, denominator / divisor};
+    return true;
 }
 
 bool Switch::parse(std::string_view text, bool& value) const {

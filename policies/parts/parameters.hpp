@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/budget.hpp"
 #include "core/error.hpp"
 #include "core/json.hpp"
 #include "policies/arguments.hpp"
@@ -47,6 +48,14 @@ struct Real {
     std::string text(double value) const;
     Json json(double value) const { return value; }
     std::string range() const { return text(lowest) + ".." + text(highest); }
+};
+
+/// Exact decimal fractions 0..1, as written.
+struct Share {
+    bool parse(std::string_view text, Ratio& value) const;
+    std::string text(const Ratio& value) const { return Real{}.text(value.value()); }
+    Json json(const Ratio& value) const { return value.value(); }
+    std::string range() const { return "0..1, at most 15 digits"; }
 };
 
 /// Off or on, written 0 or 1.
