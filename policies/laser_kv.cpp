@@ -140,14 +140,14 @@ class LaserSession final : public Session {
                     head.positions.begin();
         const Eigen::Index count = head.keys.rows() - first;
         const Eigen::Index stride = head.keys.outerStride();
-        return {.id = head.id,
-                .positions = head.positions.subspan(static_cast<std::size_t>(first)),
-                .keys = {head.keys.data() + first * stride,
-                         count,
-                         head.keys.cols(),
-                         Eigen::OuterStride<>(stride)},
-                .observed = {.positions = head.observed.positions,
-                             .queries = head.observed.queries}};
+        return {
+            .id = head.id,
+            .positions = head.positions.subspan(static_cast<std::size_t>(first)),
+            .keys = {head.keys.data() + first * stride,
+                     count,
+                     head.keys.cols(),
+                     Eigen::OuterStride<>(stride)},
+            .observed = {.positions = head.observed.positions, .queries = head.observed.queries}};
     }
 
     void add_attention(const LayerView& layer) {
@@ -203,9 +203,8 @@ class LaserSession final : public Session {
             const Position position = positions_[static_cast<std::size_t>(entry)];
             const bool of_block = position >= block_.begin;
             const bool competes = of_block ? position >= anchors && position < window
-                                  : method_.mode == LaserMode::recursive
-                                      ? entry >= budget.anchors
-                                      : position >= tail;
+                                  : method_.mode == LaserMode::recursive ? entry >= budget.anchors
+                                                                         : position >= tail;
             if (competes)
                 division.candidates.push_back(entry);
             else if (!of_block || position < anchors || keeps_window)
@@ -249,8 +248,7 @@ class LaserSession final : public Session {
                             attended.begin(),
                             attended.end(),
                             std::back_inserter(rest));
-        const Entries alike =
-            most_alike(rest, count - static_cast<Position>(attended.size()));
+        const Entries alike = most_alike(rest, count - static_cast<Position>(attended.size()));
         std::merge(attended.begin(),
                    attended.end(),
                    alike.begin(),
@@ -308,8 +306,8 @@ class LaserPolicy final : public Policy {
         throw usage_error("a budget of " + std::to_string(limit.tokens) + " of " +
                           std::to_string(context_len) + " tokens is " +
                           std::to_string(budget.block_budget) + " for a block of " +
-                          std::to_string(method_.block) + ", and with divisor=" +
-                          std::to_string(method_.divisor) +
+                          std::to_string(method_.block) +
+                          ", and with divisor=" + std::to_string(method_.divisor) +
                           " the first tokens and the window leave nothing of that to choose; use "
                           "a larger budget" +
                           (method_.divisor == 2 ? " or divisor" : ", or longer blocks"));

@@ -212,8 +212,8 @@ void check_feasible(const ReplayRequest& request, std::span<const ReplayTask> ta
             for (const Step& step :
                  steps_of(request.schedule, task.policy->policy->needs(), sequence))
                 for (const Budget& budget : task.budgets)
-                    feasibility.check(
-                        request.schedule.limit(budget, shape, sequence, step.moment), sequence);
+                    feasibility.check(request.schedule.limit(budget, shape, sequence, step.moment),
+                                      sequence);
         }
     }
 }

@@ -64,7 +64,7 @@ class LayerCache {
         std::vector<float> keys, values;  ///< [held, head_dim] unless the rows lie in the data
         bool copied = false;              ///< keys and values are our own
         bool released = false;            ///< until the next block enters
-        Matrix column_sums;  ///< [group, held], where needed
+        Matrix column_sums;               ///< [group, held], where needed
     };
 
     Eigen::Index dim() const { return shape_.head_dim; }

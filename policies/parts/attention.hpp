@@ -13,7 +13,8 @@ namespace kvtape {
 ///
 /// Where the observation brings the normaliser of its full rows, a probability is
 /// exp(logit - normaliser). Otherwise the rows saw the held entries (and the voters' tokens) alone:
-/// each is a softmax over the entries up to its own position. Equal keys get equal probabilities, to the bit.
+/// each is a softmax over the entries up to its own position. Equal keys get equal probabilities,
+/// to the bit.
 Matrix observed_attention(const HeadView& head, const Shape& shape);
 
 /// The sum over the rows of `sums`, added in the order of the rows.

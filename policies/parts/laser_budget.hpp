@@ -25,10 +25,7 @@ struct LaserBudget {
 /// exactly: recursive, B = floor(r S); accumulate, B = floor(r S / (2 / n + (1 - 2 / n) S / b)) for
 /// the divisor n, so that anchors, window and the picks of S / b blocks are r S. For n = 4 this is
 /// the authors' 2 r b S / (b + S).
-LaserBudget laser_budget(LaserMode mode,
-                         const Limit& limit,
-                         Position context_len,
-                         Position block,
-                         std::int32_t divisor);
+LaserBudget laser_budget(
+    LaserMode mode, const Limit& limit, Position context_len, Position block, std::int32_t divisor);
 
 }  // namespace kvtape

@@ -277,7 +277,8 @@ std::vector<Position> lsh_select(MatrixView candidates,
         case LshRank::mean_collision:
             break;
     }
-    return best(shared_buckets(own, other), std::vector<float>(static_cast<std::size_t>(all)), count);
+    return best(
+        shared_buckets(own, other), std::vector<float>(static_cast<std::size_t>(all)), count);
 }
 
 }  // namespace kvtape

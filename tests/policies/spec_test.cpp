@@ -66,8 +66,8 @@ TEST_CASE("an unknown policy names the nearest one and all that exist", "[polici
     const std::string message = refusal("snapvk");
     CHECK(says(message, "did you mean 'snapkv'?"));
     CHECK(says(message,
-               "adakv, full, h2o, keydiff, knorm, lagkv, observed_attention, oracle, pyramidkv, "
-               "random, snapkv, streaming_llm, tova"));
+               "adakv, full, h2o, keydiff, knorm, lagkv, laser_kv, observed_attention, oracle, "
+               "pyramidkv, random, snapkv, streaming_llm, tova"));
     CHECK_FALSE(says(refusal("xyzzy"), "did you mean"));
 }
 

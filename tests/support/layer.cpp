@@ -105,8 +105,8 @@ ContextViews::ContextViews(const Layer& layer, const Needs& needs, QuerySource s
 }
 
 void ContextViews::observe(const Needs& needs, QuerySource source) {
-    const bool agnostic = source == QuerySource::agnostic && !needs.future;
-    if (needs.window == 0 && !needs.future && (agnostic || !needs.column_sums))
+    const bool agnostic = source == QuerySource::agnostic && !needs.future && !needs.probes;
+    if (needs.window == 0 && !needs.future && !needs.probes && (agnostic || !needs.column_sums))
         return;
     const Shape& shape = layer_.shape;
     std::vector<std::int64_t> rows;
@@ -129,7 +129,7 @@ void ContextViews::observe(const Needs& needs, QuerySource source) {
                     (static_cast<std::int64_t>(i) * shape.group() + g) * all + row;
                 const float* query = layer_.data.queries.data() + at * dim;
                 queries.insert(queries.end(), query, query + dim);
-                if (!agnostic)
+                if (!agnostic && !needs.probes)
                     normalisers.push_back(layer_.data.logsumexp[size(at)]);
             }
         queries_.push_back(std::move(queries));
@@ -139,6 +139,12 @@ void ContextViews::observe(const Needs& needs, QuerySource source) {
         observed.logsumexp = logsumexp_.back();
         new (&observed.queries)
             MatrixView(kvtape::view(queries_.back().data(), shape.group() * std::ssize(rows), dim));
+        if (needs.probes)
+            new (&observed.keys) MatrixView(kvtape::view(
+                layer_.data.keys.data() +
+                    (static_cast<std::int64_t>(i) * layer_.length + layer_.context_len) * dim,
+                std::ssize(rows),
+                dim));
     }
 }
 

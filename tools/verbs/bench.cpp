@@ -1,5 +1,6 @@
 #include "core/error.hpp"
 #include "tools/bench/files.hpp"
+#include "tools/bench/hashes.hpp"
 #include "tools/bench/prompt.hpp"
 #include "tools/bench/scorers.hpp"
 #include "tools/needle_model.hpp"
@@ -99,6 +100,8 @@ int run(const Invocation& invocation) {
         specs.clear();
     if (asked("peaks") || asked("scorers"))
         print(bench::bench_scorers(setting, layer_size(tokens), specs));
+    if (asked("scorers") && values.count("policy") == 0)
+        print({bench::bench_hashes(setting, tokens, layer_size(tokens).shape.head_dim)});
     if (asked("prompt"))
         print(bench::bench_prompt(setting,
                                   values.count("model") != 0

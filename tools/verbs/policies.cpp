@@ -51,11 +51,13 @@ std::vector<std::string> describe(const Needs& needs) {
     if (needs.future)
         list.push_back("queries after the context");
     if (needs.probes)
-        list.push_back("queries of the question");
+        list.push_back("queries and keys of the question");
     if (needs.statistics)
         list.push_back("query statistics");
     if (needs.output_projection)
         list.push_back("output projections");
+    if (needs.block > 0)
+        list.push_back("the context in blocks of " + std::to_string(needs.block));
     return list;
 }
 
@@ -83,6 +85,7 @@ Json to_json(const PolicyInfo& info) {
               {"column_sums", needs.column_sums},
               {"future", needs.future},
               {"probes", needs.probes},
+              {"block", needs.block},
               {"statistics", needs.statistics},
               {"output_projection", needs.output_projection}}}};
 }

@@ -167,11 +167,11 @@ class LshTwin {
             int equal = 0;
             for (std::size_t k = 0; k < other.size(); ++k)
                 equal += hashed_[candidate][k] == other[k] ? 1 : 0;
-            best = std::max(best,
-                            meets_twice(static_cast<double>(equal) /
-                                            static_cast<double>(other.size()),
-                                        settings_.bits,
-                                        settings_.tables));
+            best =
+                std::max(best,
+                         meets_twice(static_cast<double>(equal) / static_cast<double>(other.size()),
+                                     settings_.bits,
+                                     settings_.tables));
         }
         return best;
     }
@@ -275,9 +275,8 @@ class LaserTwin {
     Point query(std::size_t layer, std::int32_t head, Position token) const {
         const auto& positions = sequence_.query_positions;
         const auto row = std::find(positions.begin(), positions.end(), token) - positions.begin();
-        const float* first =
-            layers_[layer]->queries.data() +
-            (std::int64_t{head} * std::ssize(positions) + row) * shape_.head_dim;
+        const float* first = layers_[layer]->queries.data() +
+                             (std::int64_t{head} * std::ssize(positions) + row) * shape_.head_dim;
         return Point(first, first + shape_.head_dim);
     }
     Point vector(Position token) const {
@@ -301,9 +300,9 @@ class LaserTwin {
                     const Point asking = query(layer, head, q);
                     for (const Position token : keys) {
                         const Point one = key(layer, head / shape_.group(), token);
-                        logits.push_back(shape_.softmax_scale *
-                                         std::inner_product(
-                                             one.begin(), one.end(), asking.begin(), 0.0));
+                        logits.push_back(
+                            shape_.softmax_scale *
+                            std::inner_product(one.begin(), one.end(), asking.begin(), 0.0));
                     }
                     const std::vector<double> row = softmax(logits);
                     for (std::size_t i = 0; i < sums.size(); ++i)
@@ -318,11 +317,13 @@ class LaserTwin {
             static_cast<std::size_t>(start) < options_.anchors
                 ? std::min(options_.anchors - static_cast<std::size_t>(start), length)
                 : 0;
-        const std::size_t window = std::max(
-            anchors, length > options_.window ? length - options_.window : std::size_t{0});
+        const std::size_t window =
+            std::max(anchors, length > options_.window ? length - options_.window : std::size_t{0});
         Tokens first, middle, last;
         for (std::size_t i = 0; i < length; ++i)
-            (i < anchors ? first : i < window ? middle : last)
+            (i < anchors  ? first
+             : i < window ? middle
+                          : last)
                 .push_back(start + static_cast<Position>(i));
         Tokens history = options_.smoothing && !options_.recursive ? tail_ : Tokens();
         Tokens settled = kept_;
@@ -360,10 +361,9 @@ class LaserTwin {
         const std::vector<double> sums = attention(seen);
         std::vector<std::pair<double, Position>> order;
         for (const Position token : candidates)
-            order.emplace_back(
-                -sums[static_cast<std::size_t>(std::find(seen.begin(), seen.end(), token) -
-                                               seen.begin())],
-                token);
+            order.emplace_back(-sums[static_cast<std::size_t>(
+                                   std::find(seen.begin(), seen.end(), token) - seen.begin())],
+                               token);
         std::sort(order.begin(), order.end());
         if (exact > 0 && exact < order.size())
             margin_ = std::min(margin_, 1.0 - order[exact].first / order[exact - 1].first);
