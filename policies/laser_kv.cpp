@@ -1,20 +1,14 @@
 #include "core/error.hpp"
-#include "core/parallel.hpp"
-#include "core/topk.hpp"
-#include "policies/parts/attention.hpp"
-#include "policies/parts/finite.hpp"
 #include "policies/parts/laser_budget.hpp"
-#include "policies/parts/lsh.hpp"
+#include "policies/parts/laser_scores.hpp"
 #include "policies/parts/parameters.hpp"
 
 #include <algorithm>
 #include <iterator>
-#include <optional>
 
 namespace kvtape::policies {
 namespace {
 
-enum class Selector { hybrid, exact, lsh };
 enum class ShortBlock { fix, reference };
 
 /// The context comes in blocks, and after each the question looks at it: what its queries attend
@@ -22,11 +16,9 @@ enum class ShortBlock { fix, reference };
 /// stay; the last of a block stay for one block and then compete with the next.
 struct LaserKv {
     LaserMode mode = LaserMode::accumulate;
-    Selector selector = Selector::hybrid;
+    LaserSelection selection;
     std::int32_t block = 4096;
     std::int32_t divisor = 4;
-    Ratio alpha{3, 4};
-    LshSettings lsh;
     bool smoothing = true;
     ShortBlock short_block = ShortBlock::fix;
     bool window_softmax = false;
@@ -37,7 +29,7 @@ struct LaserKv {
               Choice{"accumulate", "recursive"},
               "picks add up block by block, or compete again after each");
         field("selector",
-              selector,
+              selection.selector,
               Choice{"hybrid", "exact", "lsh"},
               "the question's attention, hashes, or both");
         field("block", block, Whole{1, 1 << 24}, "tokens that come at a time");
@@ -45,15 +37,15 @@ struct LaserKv {
               divisor,
               Whole{2, 1024},
               "one share of the block budget to the first tokens, one to a block's last");
-        field("alpha", alpha, Share{}, "share of attention in the picks of hybrid");
-        field("bits", lsh.bits, Whole{1, 30}, "random projections of a hash table");
-        field("tables", lsh.tables, Whole{1, 1024}, "hash tables");
+        field("alpha", selection.alpha, Share{}, "share of attention in the picks of hybrid");
+        field("bits", selection.lsh.bits, Whole{1, 30}, "random projections of a hash table");
+        field("tables", selection.lsh.tables, Whole{1, 1024}, "hash tables");
         field("lsh",
-              lsh.rank,
+              selection.lsh.rank,
               Choice{"magicpig_baseline", "frequency_rank", "mean_collision"},
               "how hashes rank");
         field("tie",
-              lsh.tie,
+              selection.lsh.tie,
               Choice{"l2", "max_sim", "mahalanobis", "partitioned_centroid", "none"},
               "distance that breaks ties of frequency_rank");
         field("smoothing",
@@ -75,24 +67,18 @@ struct LaserKv {
     }
 };
 
-/// Sums of attention, and hash vectors, of everything held at the end of a block.
+/// Lives through the blocks: what the question scored is divided, picked and handed back.
 class LaserSession final : public Session {
   public:
     LaserSession(const LaserKv& method, const SessionContext& context)
         : method_(method),
           context_(context),
-          projection_(gaussian_matrix(context.shape.head_dim,
-                                      method.lsh.bits * method.lsh.tables,
-                                      context.random.with_stream(0))) {}
+          scores_(method.selection, context) {}
 
     void observe(const LayerView& layer) override {
         if (!(layer.block == block_))
             enter(layer);
-        if (method_.selector != Selector::lsh)
-            add_attention(layer);
-        // Of the layers, the last to come stays.
-        if (method_.selector != Selector::exact)
-            take_vectors(layer);
+        scores_.observe(layer, rows());
     }
 
     Decision decide(const Block&, const Limit& limit) const override {
@@ -106,7 +92,7 @@ class LaserSession final : public Session {
     }
 
   private:
-    using Entries = std::vector<Position>;  ///< indices into what is held, ascending
+    using Entries = LaserScores::Entries;
 
     /// Where the anchors of a block end.
     static Position anchors_end(const Block& block, const LaserBudget& budget) {
@@ -124,65 +110,20 @@ class LaserSession final : public Session {
         block_ = layer.block;
         const std::span<const Position> held = layer.heads.front().positions;
         positions_.assign(held.begin(), held.end());
-        attention_.assign(held.size(), 0.0);
+        scores_.reset(held.size());
     }
 
-    /// The part of what is held over which rows of attention are normalised: with window_softmax
-    /// everything but what was picked for good.
-    HeadView attended(const HeadView& head) const {
+    /// With window_softmax rows cover everything but what was picked for good.
+    LaserRows rows() const {
         if (!method_.window_softmax)
-            return head;
-        Eigen::Index first = 0;
+            return {};
+        LaserRows rows{.first = 0, .question = false};
         if (method_.mode == LaserMode::accumulate)
-            first = std::lower_bound(head.positions.begin(),
-                                     head.positions.end(),
-                                     window_begin(previous_, decided_)) -
-                    head.positions.begin();
-        const Eigen::Index count = head.keys.rows() - first;
-        const Eigen::Index stride = head.keys.outerStride();
-        return {
-            .id = head.id,
-            .positions = head.positions.subspan(static_cast<std::size_t>(first)),
-            .keys = {head.keys.data() + first * stride,
-                     count,
-                     head.keys.cols(),
-                     Eigen::OuterStride<>(stride)},
-            .observed = {.positions = head.observed.positions, .queries = head.observed.queries}};
-    }
-
-    void add_attention(const LayerView& layer) {
-        std::vector<Matrix> sums(layer.heads.size());
-        parallel_for(sums.size(), context_.threads, [&](std::size_t i) {
-            sums[i] = observed_attention(attended(layer.heads[i]), context_.shape);
-            check_scores(layer.heads[i],
-                         {sums[i].data(), static_cast<std::size_t>(sums[i].size())});
-        });
-        for (std::size_t i = 0; i < sums.size(); ++i) {
-            const HeadView part = attended(layer.heads[i]);
-            double* first = attention_.data() + (attention_.size() - part.positions.size());
-            for (Eigen::Index row = 0; row < sums[i].rows(); ++row)
-                for (Eigen::Index j = 0; j < std::ssize(part.positions); ++j)
-                    first[j] += static_cast<double>(sums[i](row, j));
-        }
-    }
-
-    /// The mean of the keys over the KV heads, of what is held and of the question.
-    void take_vectors(const LayerView& layer) {
-        const auto mean = [&](const auto& keys_of) {
-            Matrix sum = keys_of(layer.heads.front());
-            for (const HeadView& head : layer.heads.subspan(1))
-                sum += keys_of(head);
-            sum /= static_cast<float>(layer.heads.size());
-            return sum;
-        };
-        vectors_ = mean([](const HeadView& head) { return head.keys; });
-        question_ = mean([](const HeadView& head) { return head.observed.keys; });
-        if (vectors_.allFinite() && question_.allFinite())
-            return;
-        for (const HeadView& head : layer.heads)
-            if (!head.keys.allFinite() || !head.observed.keys.allFinite())
-                refuse_not_finite(head);
-        refuse_not_finite(layer.heads.front());
+            rows.first = static_cast<Position>(std::lower_bound(positions_.begin(),
+                                                                positions_.end(),
+                                                                window_begin(previous_, decided_)) -
+                                               positions_.begin());
+        return rows;
     }
 
     /// What competes for the picks after the block, and what stays anyway.
@@ -218,7 +159,9 @@ class LaserSession final : public Session {
         const Division division = divide(budget);
         Entries picked;
         if (division.of_block || method_.short_block == ShortBlock::fix)
-            picked = pick(division.candidates, static_cast<Position>(budget.picks));
+            picked = scores_.pick(division.candidates,
+                                  static_cast<Position>(std::min<std::int64_t>(
+                                      budget.picks, std::ssize(division.candidates))));
         std::vector<Position> keep;
         std::merge(division.stays.begin(),
                    division.stays.end(),
@@ -230,66 +173,14 @@ class LaserSession final : public Session {
         return keep;
     }
 
-    Entries pick(const Entries& candidates, Position count) const {
-        count = std::min(count, static_cast<Position>(candidates.size()));
-        switch (method_.selector) {
-            case Selector::exact:
-                return most_attended(candidates, count);
-            case Selector::lsh:
-                return most_alike(candidates, count);
-            case Selector::hybrid:
-                break;
-        }
-        const Entries attended =
-            most_attended(candidates, static_cast<Position>(method_.alpha.floor_of(count)));
-        Entries rest, picked;
-        std::set_difference(candidates.begin(),
-                            candidates.end(),
-                            attended.begin(),
-                            attended.end(),
-                            std::back_inserter(rest));
-        const Entries alike = most_alike(rest, count - static_cast<Position>(attended.size()));
-        std::merge(attended.begin(),
-                   attended.end(),
-                   alike.begin(),
-                   alike.end(),
-                   std::back_inserter(picked));
-        return picked;
-    }
-
-    static Entries chosen(const Entries& candidates, const std::vector<Position>& places) {
-        Entries entries;
-        for (const Position place : places)
-            entries.push_back(candidates[static_cast<std::size_t>(place)]);
-        return entries;
-    }
-
-    Entries most_attended(const Entries& candidates, Position count) const {
-        std::vector<float> scores;
-        for (const Position entry : candidates)
-            scores.push_back(static_cast<float>(attention_[static_cast<std::size_t>(entry)]));
-        return chosen(candidates, select_top(scores, count));
-    }
-
-    Entries most_alike(const Entries& candidates, Position count) const {
-        Matrix rows(std::ssize(candidates), vectors_.cols());
-        for (Eigen::Index i = 0; i < rows.rows(); ++i)
-            rows.row(i) = vectors_.row(candidates[static_cast<std::size_t>(i)]);
-        return chosen(
-            candidates,
-            lsh_select(view(rows), view(question_), view(projection_), method_.lsh, count));
-    }
-
     const LaserKv& method_;
     SessionContext context_;
-    Matrix projection_;       ///< [head_dim, tables * bits]
+    LaserScores scores_;
     Block block_, previous_;  ///< the one that is observed, and the one before
     /// Of the last decision: a session that lives through several blocks has one budget, and its
     /// window is part of what the next block attends to.
     mutable LaserBudget decided_;
     std::vector<Position> positions_;  ///< held, alike in all heads
-    std::vector<double> attention_;    ///< of every entry, from the question
-    Matrix vectors_, question_;        ///< [held, head_dim] and [question, head_dim]
 };
 
 class LaserPolicy final : public Policy {

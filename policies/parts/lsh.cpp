@@ -124,7 +124,8 @@ std::vector<float> distances(MatrixView rows, const Landmarks& marks) {
     return nearest;
 }
 
-/// Whether each row shares the bucket of a table with each question token, all added up.
+/// Of each candidate, in how many tables it shares its bucket with a question token, added up over
+/// these tokens.
 std::vector<std::int32_t> shared_buckets(const SignHashes& candidates, const SignHashes& question) {
     std::vector<std::int32_t> shared(static_cast<std::size_t>(candidates.rows()));
     for (Index c = 0; c < candidates.rows(); ++c)
