@@ -10,7 +10,7 @@ double exponential(double x);
 double logarithm(double x);
 
 /// The sine and cosine of an angle of `turns` full turns, in [0, 1]: from basic arithmetic too,
-/// each correct to 2^-52.
+/// each correct to 2^-51.
 struct SineCosine {
     double sine = 0.0;
     double cosine = 1.0;
