@@ -12,33 +12,13 @@
 /// What the tests of laser_kv share.
 namespace kvtape::tests {
 
-/// kept[layer][kv_head] of one sequence.
-using Kept = std::vector<std::vector<std::vector<Position>>>;
-
-inline Kept kept_of(const ReplayRequest& request, const Decided& decided) {
-    const SequenceInfo& sequence = request.trace->sequence(decided.sequence);
-    Kept kept;
-    for (std::size_t layer = 0; layer < request.layers.size(); ++layer) {
-        kept.emplace_back();
-        for (std::int32_t head = 0; head < request.trace->info().shape.kv_heads; ++head) {
-            kept.back().emplace_back();
-            for (Position token = 0; token < sequence.context_len; ++token)
-                if (decided.fate[layer]
-                        .evicted_at[static_cast<std::size_t>(head * sequence.length() + token)] ==
-                    -1)
-                    kept.back().back().push_back(token);
-        }
-    }
-    return kept;
-}
-
 /// What `spec` keeps at each of `budgets`, of the one sequence of the request.
-inline std::vector<Kept> replayed(const ReplayRequest& request,
-                                  const std::string& spec,
-                                  const std::string& budgets) {
+inline std::vector<Decision> replayed(const ReplayRequest& request,
+                                      const std::string& spec,
+                                      const std::string& budgets) {
     const PolicyRun policy = make_policy(spec);
     const ReplayTask task{.policy = &policy, .budgets = parse_budgets(budgets)};
-    std::vector<Kept> kept;
+    std::vector<Decision> kept;
     replay(request, std::span(&task, 1), [&](const Decided& decided) {
         kept.push_back(kept_of(request, decided));
     });
@@ -56,11 +36,11 @@ inline SyntheticSize one_sequence() {
 }
 
 /// The set that all heads of all layers share.
-inline std::vector<Position> common(const Kept& kept) {
-    for (const auto& layer : kept)
-        for (const auto& head : layer)
-            CHECK(head == kept[0][0]);
-    return kept[0][0];
+inline std::vector<Position> common(const Decision& kept) {
+    for (std::int32_t layer = 0; layer < kept.layers(); ++layer)
+        for (std::int32_t head = 0; head < kept.kv_heads(); ++head)
+            CHECK(kept[{layer, head}] == kept[{0, 0}]);
+    return kept[{0, 0}];
 }
 
 }  // namespace kvtape::tests

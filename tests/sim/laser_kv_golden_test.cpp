@@ -73,11 +73,13 @@ TEST_CASE("laser_kv decides as the published program did, on every golden trace"
             ReplayRequest request = first_sequence(*trace);
             request.seed = entry.seed;
             REQUIRE(entry.sequences.count(trace->sequence(0).name) == 1);
-            const Kept kept = replayed(request, entry.policy, entry.budget).at(0);
+            const Decision kept = replayed(request, entry.policy, entry.budget).at(0);
             const auto& heads = entry.sequences.begin()->second;
             for (std::size_t layer = 0; layer < heads.size(); ++layer)
                 for (std::size_t head = 0; head < heads[layer].size(); ++head)
-                    CHECK(testing::disagreement(heads[layer][head], kept[layer][head]) == "");
+                    CHECK(testing::disagreement(heads[layer][head],
+                                                kept[{static_cast<std::int32_t>(layer),
+                                                      static_cast<std::int32_t>(head)}]) == "");
             const GoldenBudget& laser = budgets.at(entry.policy + "@" + entry.budget + " " +
                                                    entry.sequences.begin()->first);
             const LaserBudget ours = budget_of(entry, trace->sequence(0), trace->info().shape);

@@ -77,10 +77,10 @@ TEST_CASE("one block that holds the context, with room for every candidate, keep
           "[sim][laser_kv]") {
     const SyntheticTrace trace(one_sequence());
     for (const char* selector : {"exact", "lsh", "hybrid"}) {
-        const Kept kept = replayed(first_sequence(trace),
-                                   std::string("laser_kv:mode=recursive,selector=") + selector,
-                                   "100%")
-                              .at(0);
+        const Decision kept = replayed(first_sequence(trace),
+                                       std::string("laser_kv:mode=recursive,selector=") + selector,
+                                       "100%")
+                                  .at(0);
         CHECK(common(kept) == first_numbers(90));
     }
 }
@@ -89,7 +89,7 @@ TEST_CASE("laser_kv does not depend on threads, or on the budgets beside it", "[
     const SyntheticTrace trace(one_sequence());
     for (const char* spec : {"laser_kv", "laser_kv:block=16", "laser_kv:block=16,mode=recursive"}) {
         ReplayRequest request = first_sequence(trace);
-        const std::vector<Kept> together = replayed(request, spec, "20%,50%,90%");
+        const std::vector<Decision> together = replayed(request, spec, "20%,50%,90%");
         CHECK(replayed(request, spec, "50%").at(0) == together.at(1));
         for (const int threads : {2, 7}) {
             request.threads = threads;
