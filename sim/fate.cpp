@@ -13,12 +13,13 @@ Fate::Fate(const Shape& shape,
       tokens_(tokens) {
     const std::size_t size =
         static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(tokens);
-    LayerFate fresh{.evicted_at = std::vector<std::int32_t>(size, -1),
-                    .merged_into = std::vector<std::int32_t>(size, -1),
-                    .scores = {}};
-    if (scores == StoreScores::yes)
-        fresh.scores.assign(size, std::numeric_limits<float>::quiet_NaN());
-    fates_.assign(layers_.size(), fresh);
+    fates_.resize(layers_.size());
+    for (LayerFate& fate : fates_) {
+        fate.evicted_at.assign(size, -1);
+        fate.merged_into.assign(size, -1);
+        if (scores == StoreScores::yes)
+            fate.scores.assign(size, std::numeric_limits<float>::quiet_NaN());
+    }
 }
 
 void Fate::settle(std::size_t index,
@@ -30,13 +31,10 @@ void Fate::settle(std::size_t index,
     const HeadId id{layers_[index], head};
     const std::span<std::int32_t> evicted_at =
         std::span(fate.evicted_at).subspan(row(head), static_cast<std::size_t>(tokens_));
-    auto kept = decision[id].begin();
-    for (const Position position : held) {
-        if (kept != decision[id].end() && *kept == position)
-            ++kept;
-        else
-            evicted_at[static_cast<std::size_t>(position)] = block;
-    }
+    for (const Position position : held)
+        evicted_at[static_cast<std::size_t>(position)] = block;
+    for (const Position position : decision[id])
+        evicted_at[static_cast<std::size_t>(position)] = -1;
     if (decision.merging() == Merging::no)
         return;
     const Merges& merges = decision.merges(id);

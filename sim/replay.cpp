@@ -1,6 +1,7 @@
 #include "sim/replay.hpp"
 
 #include "core/error.hpp"
+#include "core/parallel.hpp"
 #include "sim/layer_cache.hpp"
 #include "sim/moments.hpp"
 #include "sim/rope.hpp"
@@ -25,6 +26,7 @@ struct Run {
     const ReplayTask* task = nullptr;
     Course course = Course::once;
     Demand demand;
+    Rule rule;
     std::vector<Step> steps;
     std::unique_ptr<Session> session;  ///< of a run that decides once
     std::vector<Fate> fates;           ///< one for each budget, of the others
@@ -68,6 +70,7 @@ class SequenceReplay {
         Run run{.task = &task,
                 .course = needs.across_layers ? Course::in_step : Course::by_layer,
                 .demand = demand_of(*task.policy, request_),
+                .rule = rule_of(*task.policy),
                 .steps = steps_of(request_.schedule, needs, info()),
                 .session = nullptr,
                 .fates = {}};
@@ -191,17 +194,13 @@ class SequenceReplay {
                 std::size_t first) const {
         const Limit limit = this->limit(run, budget, step);
         const Decision decision = session.decide(step.block, limit);
+        Fate& fate = run.fates[budget];
         for (std::size_t c = 0; c < caches.size(); ++c) {
-            for (std::int32_t head = 0; head < shape().kv_heads; ++head)
-                note(run,
-                     run.fates[budget],
-                     first + c,
-                     head,
-                     caches[c].positions(head),
-                     step,
-                     session,
-                     decision,
-                     limit);
+            for (std::int32_t head = 0; head < shape().kv_heads; ++head) {
+                const std::span<const Position> held = caches[c].positions(head);
+                settle(run, fate, first + c, head, held, step, decision, limit);
+                fate.note_scores(first + c, head, held, session, limit);
+            }
             caches[c].apply(decision);
         }
         session.settle(decision);
@@ -215,25 +214,28 @@ class SequenceReplay {
         std::vector<Position> held(static_cast<std::size_t>(step.block.end));
         std::iota(held.begin(), held.end(), 0);
         Fate fate = fresh_fate();
-        for (std::size_t layer = 0; layer < request_.layers.size(); ++layer)
-            for (std::int32_t head = 0; head < shape().kv_heads; ++head)
-                note(run, fate, layer, head, held, step, *run.session, decision, limit);
+        const auto heads = static_cast<std::size_t>(shape().kv_heads);
+        const auto head = [=](std::size_t i) { return static_cast<std::int32_t>(i % heads); };
+        const std::size_t all = request_.layers.size() * heads;
+        parallel_for(all, request_.threads, [&](std::size_t i) {
+            settle(run, fate, i / heads, head(i), held, step, decision, limit);
+        });
+        for (std::size_t i = 0; i < all; ++i)
+            fate.note_scores(i / heads, head(i), held, *run.session, limit);
         return fate;
     }
 
-    void note(const Run& run,
-              Fate& fate,
-              std::size_t layer,
-              std::int32_t head,
-              std::span<const Position> held,
-              const Step& step,
-              const Session& session,
-              const Decision& decision,
-              const Limit& limit) const {
+    void settle(const Run& run,
+                Fate& fate,
+                std::size_t layer,
+                std::int32_t head,
+                std::span<const Position> held,
+                const Step& step,
+                const Decision& decision,
+                const Limit& limit) const {
         const HeadId id{request_.layers[layer], head};
-        validate(decision[id], held, id, limit, *run.task->policy, info());
+        validate(decision[id], held, id, limit, run.rule, *run.task->policy, info());
         fate.settle(layer, head, step.index, held, decision);
-        fate.note_scores(layer, head, held, session, limit);
     }
 
     const ReplayRequest& request_;

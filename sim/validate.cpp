@@ -1,7 +1,6 @@
 #include "sim/validate.hpp"
 
 #include "core/error.hpp"
-#include "policies/parts/budget.hpp"
 
 #include <algorithm>
 #include <string>
@@ -9,18 +8,29 @@
 namespace kvtape {
 namespace {
 
-/// Whose arithmetic the policy's own parameters name.
-Compat compat_of(const PolicyRun& policy) {
-    const Json parameters = policy.policy->parameters();
-    const auto compat = parameters.find("compat");
-    return compat != parameters.end() && *compat == "kvpress" ? Compat::kvpress : Compat::none;
+/// Whether all of `keep` is held; both ascend. What is held without a gap needs no search.
+bool among(std::span<const Position> keep, std::span<const Position> held) {
+    if (keep.empty() || held.empty())
+        return keep.empty();
+    const bool gapless = held.back() - held.front() + 1 == std::ssize(held);
+    if (gapless)
+        return held.front() <= keep.front() && keep.back() <= held.back();
+    return std::includes(held.begin(), held.end(), keep.begin(), keep.end());
+}
+
+/// Whether every entry is above the one before: all are compared, so that it runs in lanes.
+bool ascends(std::span<const Position> keep) {
+    int below = 0;
+    for (std::size_t i = 1; i < keep.size(); ++i)
+        below |= keep[i] <= keep[i - 1] ? 1 : 0;
+    return below == 0;
 }
 
 /// Whether `kept` of `held` entries obey the rule.
-bool obeys(BudgetRule rule, Compat compat, std::ptrdiff_t kept, Position held, const Limit& limit) {
-    switch (rule) {
+bool obeys(Rule rule, std::ptrdiff_t kept, Position held, const Limit& limit) {
+    switch (rule.budget) {
         case BudgetRule::exact:
-            return kept == tokens_of(compat, limit, held);
+            return kept == tokens_of(rule.compat, limit, held);
         case BudgetRule::at_most:
             return kept <= std::min(limit.tokens, held);
         case BudgetRule::own:
@@ -31,18 +41,24 @@ bool obeys(BudgetRule rule, Compat compat, std::ptrdiff_t kept, Position held, c
 
 }  // namespace
 
+Rule rule_of(const PolicyRun& policy) {
+    const Json parameters = policy.policy->parameters();
+    const auto compat = parameters.find("compat");
+    const bool kvpress = compat != parameters.end() && *compat == "kvpress";
+    return {.budget = policy.info->budget_rule, .compat = kvpress ? Compat::kvpress : Compat::none};
+}
+
 void validate(std::span<const Position> keep,
               std::span<const Position> held,
               HeadId id,
               const Limit& limit,
+              Rule rule,
               const PolicyRun& policy,
               const SequenceInfo& sequence) {
-    const bool ascending =
-        std::adjacent_find(keep.begin(), keep.end(), std::greater_equal<>()) == keep.end();
-    const bool inside =
-        ascending && std::includes(held.begin(), held.end(), keep.begin(), keep.end());
+    const bool ascending = ascends(keep);
+    const bool inside = ascending && among(keep, held);
     const auto all = static_cast<Position>(held.size());
-    if (inside && obeys(policy.info->budget_rule, compat_of(policy), std::ssize(keep), all, limit))
+    if (inside && obeys(rule, std::ssize(keep), all, limit))
         return;
     throw internal_error("checking what " + policy.spec + " keeps of sequence " + sequence.name +
                          ", layer " + std::to_string(id.layer) + ", KV head " +

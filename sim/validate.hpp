@@ -2,6 +2,7 @@
 
 #include "core/budget.hpp"
 #include "core/types.hpp"
+#include "policies/parts/budget.hpp"
 #include "policies/spec.hpp"
 #include "trace/trace.hpp"
 
@@ -9,13 +10,22 @@
 
 namespace kvtape {
 
+/// What decisions of a policy must obey.
+struct Rule {
+    BudgetRule budget = BudgetRule::exact;
+    Compat compat = Compat::none;
+};
+Rule rule_of(const PolicyRun& policy);
+
 /// Throws an internal error that names the policy unless what a head keeps is ascending, without
-/// repetition, among what it `held`, and as much as the policy's budget rule says. A variant that
-/// follows kvpress keeps exactly what kvpress does, which may be one token less than the limit.
+/// repetition, among what it `held`, and as much as `rule`, that of the policy, says. A variant
+/// that follows kvpress keeps exactly what kvpress does, which may be one token less than the
+/// limit.
 void validate(std::span<const Position> keep,
               std::span<const Position> held,
               HeadId id,
               const Limit& limit,
+              Rule rule,
               const PolicyRun& policy,
               const SequenceInfo& sequence);
 

@@ -2,6 +2,7 @@
 #include "tools/bench/files.hpp"
 #include "tools/bench/hashes.hpp"
 #include "tools/bench/prompt.hpp"
+#include "tools/bench/replays.hpp"
 #include "tools/bench/scorers.hpp"
 #include "tools/needle_model.hpp"
 #include "tools/verb.hpp"
@@ -15,7 +16,7 @@ namespace {
 namespace options = boost::program_options;
 using bench::Setting;
 
-const std::vector<std::string> known = {"peaks", "scorers", "prompt", "trace"};
+const std::vector<std::string> known = {"peaks", "scorers", "prompt", "trace", "replay"};
 
 /// The layer of the published figures: 8 KV heads of 128 channels, 32 query heads, float32.
 bench::LayerSize layer_size(Position tokens) {
@@ -41,7 +42,7 @@ std::vector<std::string> chosen(const Invocation& invocation) {
     for (const std::string& name : names)
         if (std::find(known.begin(), known.end(), name) == known.end())
             throw usage_error("there is no benchmark '" + name +
-                              "'; there are peaks, scorers, prompt and trace");
+                              "'; there are peaks, scorers, prompt, trace and replay");
     return names;
 }
 
@@ -50,7 +51,7 @@ void declare(options::options_description& own,
     own.add_options()  //
         ("name",
          options::value<std::vector<std::string>>()->value_name("NAME"),
-         "peaks, scorers, prompt, trace; all but trace when none is named")  //
+         "peaks, scorers, prompt, trace, replay; without a name the first three")  //
         ("tokens",
          options::value<Position>()->default_value(32768)->value_name("T"),
          "context of the scorers")  //
@@ -62,13 +63,11 @@ void declare(options::options_description& own,
          "runs that count, after one that does not")  //
         ("policy",
          options::value<std::vector<std::string>>()->composing()->value_name("SPEC"),
-         "scorers to measure (repeatable); default: all that score")  //
+         "what to score or replay (repeatable); default: one of each kind")  //
         ("model",
          options::value<std::string>()->value_name("DIR"),
          "checkpoint of the prompt benchmark; default: the needle model")  //
-        ("trace",
-         options::value<std::string>()->value_name("TRACE"),
-         "file of the trace benchmark");
+        ("trace", options::value<std::string>()->value_name("TRACE"), "file to read or replay");
     positional.add("name", -1);
 }
 
@@ -94,12 +93,13 @@ int run(const Invocation& invocation) {
     const auto asked = [&](std::string_view name) {
         return std::find(names.begin(), names.end(), name) != names.end();
     };
-    if (asked("trace") && values.count("trace") == 0)
-        throw usage_error("benchmarking trace: name a file with --trace TRACE");
-    if (!asked("scorers"))
-        specs.clear();
+    for (const std::string_view name : {"trace", "replay"})
+        if (asked(name) && values.count("trace") == 0)
+            throw usage_error("benchmarking " + std::string(name) +
+                              ": name a file with --trace TRACE");
     if (asked("peaks") || asked("scorers"))
-        print(bench::bench_scorers(setting, layer_size(tokens), specs));
+        print(bench::bench_scorers(
+            setting, layer_size(tokens), asked("scorers") ? specs : std::vector<std::string>()));
     if (asked("scorers") && values.count("policy") == 0)
         print({bench::bench_hashes(setting, tokens, layer_size(tokens).shape.head_dim)});
     if (asked("prompt"))
@@ -110,6 +110,8 @@ int run(const Invocation& invocation) {
                                   prompt_tokens));
     if (asked("trace"))
         print(bench::bench_trace(setting, values["trace"].as<std::string>()));
+    if (asked("replay"))
+        print(bench::bench_replays(setting, values["trace"].as<std::string>(), specs));
     return exit_done;
 }
 
@@ -122,7 +124,7 @@ Verb bench() {
             .examples =
                 "  kvtape bench\n"
                 "  kvtape bench scorers --policy lagkv:lag=64 --tokens 8192\n"
-                "  kvtape bench trace --trace run.kvtape.h5\n",
+                "  kvtape bench trace replay --trace run.kvtape.h5\n",
             .declare = declare,
             .run = run};
 }
