@@ -60,7 +60,8 @@ struct HeadView {
     QueryStatistics statistics = {};  ///< empty unless needed
 };
 
-/// One layer at the end of a block: its KV heads in order. Valid during the call alone.
+/// One layer at the end of a block: its KV heads in order. Valid during the call alone, or longer
+/// for a policy that merges.
 struct LayerView {
     std::int32_t layer = 0;
     Block block;
@@ -90,6 +91,10 @@ struct Needs {
     /// What one layer keeps depends on others: one session serves all layers, in step. Otherwise a
     /// driver may give every layer its own session where several decisions are taken.
     bool across_layers = false;
+    /// Decisions may merge entries, for which `decide` reads the keys and values it merges. What
+    /// `observe` was shown of each head therefore stays valid until the decisions on it are taken;
+    /// a driver that holds one layer at a time gives every layer its own session.
+    bool merges = false;
     bool statistics = false;         ///< `HeadView::statistics`
     bool output_projection = false;  ///< `LayerView::output_projection`
 };

@@ -3,9 +3,11 @@
 #include "core/parallel.hpp"
 #include "sim/head_facts.hpp"
 #include "sim/metrics/damage.hpp"
+#include "sim/metrics/merged_damage.hpp"
 #include "sim/metrics/needle.hpp"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 namespace kvtape {
@@ -22,6 +24,36 @@ Kept kept_of(std::span<const std::int32_t> evicted_at, std::int32_t moment) {
     return kept;
 }
 
+/// What one head holds under one result, when its output is measured.
+struct State {
+    Kept kept;
+    MergedRows merged;  ///< of entries that are kept
+};
+
+/// The last merge up to `moment` of every entry that is kept then.
+MergedRows merged_of(const MergedEntries& merged,
+                     std::int32_t kv_head,
+                     std::int32_t moment,
+                     const Kept& kept,
+                     Eigen::Index dim) {
+    std::map<Position, Eigen::Index> rows;
+    for (std::size_t i = 0; i < merged.entries.size(); ++i) {
+        const auto [block, head, position] = merged.entries[i];
+        if (block <= moment && head == kv_head && kept[static_cast<std::size_t>(position)] != 0)
+            rows[position] = static_cast<Eigen::Index>(i);
+    }
+    MergedRows found{.positions = {},
+                     .keys = Matrix(std::ssize(rows), dim),
+                     .values = Matrix(std::ssize(rows), dim)};
+    for (const auto& [position, row] : rows) {
+        const auto to = std::ssize(found.positions);
+        found.keys.row(to) = view(merged.keys.data() + row * dim, 1, dim);
+        found.values.row(to) = view(merged.values.data() + row * dim, 1, dim);
+        found.positions.push_back(position);
+    }
+    return found;
+}
+
 /// Results ordered so that their kept sets grow, or several such orders where sets are not nested.
 struct Ladder {
     std::vector<std::size_t> results;
@@ -35,22 +67,22 @@ bool contains(const Kept& larger, const Kept& smaller) {
     return true;
 }
 
-NestedSets nested(const std::vector<Kept>& kept, std::span<const std::size_t> results) {
+NestedSets nested(const std::vector<State>& states, std::span<const std::size_t> results) {
     NestedSets sets{.budgets = static_cast<std::int32_t>(results.size()),
                     .survives_from = std::vector<std::int32_t>(
-                        kept[results[0]].size(), static_cast<std::int32_t>(results.size()))};
+                        states[results[0]].kept.size(), static_cast<std::int32_t>(results.size()))};
     for (std::size_t step = results.size(); step-- > 0;)
         for (std::size_t t = 0; t < sets.survives_from.size(); ++t)
-            if (kept[results[step]][t] != 0)
+            if (states[results[step]].kept[t] != 0)
                 sets.survives_from[t] = static_cast<std::int32_t>(step);
     return sets;
 }
 
-std::vector<Ladder> ladders(const std::vector<Kept>& kept) {
-    std::vector<std::size_t> order(kept.size());
+std::vector<Ladder> ladders(const std::vector<State>& states) {
+    std::vector<std::size_t> order(states.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     const auto size = [&](std::size_t i) {
-        return std::accumulate(kept[i].begin(), kept[i].end(), 0);
+        return std::accumulate(states[i].kept.begin(), states[i].kept.end(), 0);
     };
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
         return size(a) < size(b);
@@ -58,7 +90,7 @@ std::vector<Ladder> ladders(const std::vector<Kept>& kept) {
     std::vector<std::vector<std::size_t>> grouped;
     for (const std::size_t result : order) {
         const auto fits = std::find_if(grouped.begin(), grouped.end(), [&](const auto& group) {
-            return contains(kept[result], kept[group.back()]);
+            return contains(states[result].kept, states[group.back()].kept);
         });
         if (fits == grouped.end())
             grouped.push_back({result});
@@ -67,7 +99,7 @@ std::vector<Ladder> ladders(const std::vector<Kept>& kept) {
     }
     std::vector<Ladder> found;
     for (std::vector<std::size_t>& group : grouped)
-        found.push_back({.results = group, .sets = nested(kept, group)});
+        found.push_back({.results = group, .sets = nested(states, group)});
     return found;
 }
 
@@ -84,20 +116,18 @@ class LayerEvaluation {
 
     void evaluate(const HeadFacts& facts,
                   std::int32_t kv_head,
-                  const std::vector<Kept>& kept,
+                  const std::vector<State>& states,
                   std::vector<std::vector<HeadResult>>& results) const {
-        for (const Ladder& ladder : ladders(kept)) {
+        for (const Ladder& ladder : ladders(states)) {
             const std::vector<std::int32_t> needles = needle_kept(facts.needle, ladder.sets);
-            const Eigen::Index dim = info_.shape.head_dim, tokens = sequence_.length();
-            const MatrixView values =
-                view(data_.values.data() + kv_head * tokens * dim, tokens, dim);
             const std::vector<MatrixView> probes = facts.rows(facts.probes);
-            const Damage damage =
-                facts.probes.count > 0 ? measure_damage(probes, values, ladder.sets) : Damage{};
+            const Damage damage = facts.probes.count > 0
+                                      ? measure_damage(probes, values(kv_head), ladder.sets)
+                                      : Damage{};
             for (std::size_t step = 0; step < ladder.results.size(); ++step) {
                 const std::size_t result = ladder.results[step];
                 HeadResult& row = results[result][static_cast<std::size_t>(kv_head)];
-                row = accounted(kv_head, kept[result]);
+                row = accounted(kv_head, states[result].kept);
                 row.needle_tokens = std::ssize(facts.needle);
                 row.needle_kept = needles[step];
                 row.needle_weight = facts.needle_weight;
@@ -106,11 +136,52 @@ class LayerEvaluation {
                 row.mass_kept = damage.mass_kept[step];
                 row.output_error_median = damage.output_error_median[step];
                 row.output_error_p95 = damage.output_error_p95[step];
+                if (!states[result].merged.positions.empty())
+                    remeasure(facts, kv_head, states[result], row);
             }
         }
     }
 
   private:
+    std::optional<Position> window() const {
+        return info_.sliding_window[static_cast<std::size_t>(layer_)];
+    }
+
+    MatrixView values(std::int32_t kv_head) const {
+        const Eigen::Index dim = info_.shape.head_dim, tokens = sequence_.length();
+        return view(data_.values.data() + kv_head * tokens * dim, tokens, dim);
+    }
+
+    /// The output error with merged keys and values.
+    void remeasure(const HeadFacts& facts,
+                   std::int32_t kv_head,
+                   const State& state,
+                   HeadResult& row) const {
+        const RowRange recorded = probe_rows(sequence_);
+        const std::int32_t group = info_.shape.group();
+        const auto first = static_cast<std::size_t>(facts.probes.first);
+        const auto count = static_cast<std::size_t>(facts.probes.count);
+        std::vector<HeadProbes> probes;
+        for (const MatrixView& weights : facts.rows(facts.probes)) {
+            const auto head = static_cast<std::int32_t>(probes.size());
+            probes.push_back(
+                {.weights = weights,
+                 .largest = std::span(facts.attention[probes.size()].largest).subspan(first, count),
+                 .queries = scaled_queries(
+                     info_.shape, sequence_, data_, kv_head * group + head, recorded)});
+        }
+        const MergedDamage damage =
+            measure_merged(probes,
+                           std::span(sequence_.query_positions)
+                               .subspan(static_cast<std::size_t>(recorded.first), count),
+                           window(),
+                           values(kv_head),
+                           state.kept,
+                           state.merged);
+        row.output_error_median = damage.output_error_median;
+        row.output_error_p95 = damage.output_error_p95;
+    }
+
     HeadResult accounted(std::int32_t kv_head, const Kept& kept) const {
         HeadResult row;
         row.layer = layer_;
@@ -148,19 +219,22 @@ std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& tr
     trace.load(sequence, layer, {.keys = true, .values = true, .queries = true}, data);
     const LayerEvaluation evaluation(trace, sequence, layer, data);
     std::vector<std::vector<std::vector<HeadResult>>> results(chains.size());
-    std::vector<std::vector<std::vector<Kept>>> kept(chains.size());  // [chain][head][result]
+    std::vector<std::vector<std::vector<State>>> states(chains.size());  // [chain][head][result]
     for (std::size_t c = 0; c < chains.size(); ++c) {
         results[c].assign(chains[c].results, std::vector<HeadResult>(heads));
-        kept[c].resize(heads);
+        states[c].resize(heads);
         const Schedule& schedule = chains[c].schedule;
         const std::int32_t moment = schedule.last_prompt_decision(info);
         const auto end =
             static_cast<std::size_t>(schedule.blocks(info)[static_cast<std::size_t>(moment)].end);
         for (std::size_t i = 0; i < chains[c].results; ++i) {
-            const std::vector<std::int32_t> fate = chains[c].evicted_at(i, sequence, layer);
-            for (std::size_t head = 0; head < heads; ++head)
-                kept[c][head].push_back(
-                    kept_of(std::span(fate).subspan(head * tokens, end), moment));
+            const LayerFate fate = chains[c].fate(i, sequence, layer);
+            for (std::size_t head = 0; head < heads; ++head) {
+                Kept kept = kept_of(std::span(fate.evicted_at).subspan(head * tokens, end), moment);
+                MergedRows merged = merged_of(
+                    fate.merged, static_cast<std::int32_t>(head), moment, kept, shape.head_dim);
+                states[c][head].push_back({.kept = std::move(kept), .merged = std::move(merged)});
+            }
         }
     }
     // A head's attention over its probes is large: it goes before the thread takes another head.
@@ -168,7 +242,7 @@ std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& tr
         const auto kv_head = static_cast<std::int32_t>(head);
         const HeadFacts facts = facts_of(trace.info(), info, layer, data, kv_head);
         for (std::size_t c = 0; c < chains.size(); ++c)
-            evaluation.evaluate(facts, kv_head, kept[c][head], results[c]);
+            evaluation.evaluate(facts, kv_head, states[c][head], results[c]);
     });
     return results;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "sim/schedule.hpp"
+#include "trace/decisions.hpp"
 #include "trace/trace.hpp"
 
 #include <cstdint>
@@ -33,11 +34,8 @@ struct HeadResult {
 struct Chain {
     std::size_t results = 0;
     Schedule schedule;
-    /// Fate of one layer of one sequence under one result: `evicted_at` [kv_heads, T] of
-    /// the decision file.
-    std::function<std::vector<std::int32_t>(
-        std::size_t result, std::int32_t sequence, std::int32_t layer)>
-        evicted_at;
+    /// One layer of one sequence under one result. Merged rows are as wide as those of the trace.
+    std::function<LayerFate(std::size_t result, std::int32_t sequence, std::int32_t layer)> fate;
 };
 
 /// Evaluates every result of every chain over one layer of one sequence. Queries, keys and values

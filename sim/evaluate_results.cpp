@@ -1,5 +1,7 @@
 #include "sim/evaluate_results.hpp"
 
+#include "core/error.hpp"
+
 #include <algorithm>
 #include <string>
 
@@ -37,6 +39,22 @@ std::vector<ActiveChain> active_chains(const std::vector<Result>& results,
     return chains;
 }
 
+/// One layer of a decision file, which fits the trace.
+LayerFate fate_of(const Result& result,
+                  std::int32_t sequence,
+                  std::int32_t layer,
+                  const Trace& trace) {
+    LayerFate fate = result.decisions->load(sequence, layer);
+    const auto dim = static_cast<std::size_t>(trace.info().shape.head_dim);
+    if (fate.merged.keys.size() != fate.merged.entries.size() * dim)
+        throw format_error("reading " + result.file + ": the merged keys of layer " +
+                           std::to_string(layer) + " have " +
+                           std::to_string(fate.merged.keys.size() / fate.merged.entries.size()) +
+                           " columns, but the trace has heads of " + std::to_string(dim) +
+                           "; remove the file and replay again");
+    return fate;
+}
+
 }  // namespace
 
 EvaluatedHeads evaluate_results(const Trace& trace,
@@ -62,10 +80,9 @@ EvaluatedHeads evaluate_results(const Trace& trace,
             for (const ActiveChain& chain : active)
                 chains.push_back({.results = chain.results.size(),
                                   .schedule = Schedule::parse(results[chain.results[0]].schedule),
-                                  .evicted_at = [&results, &chain](
-                                                    std::size_t i, std::int32_t, std::int32_t at) {
-                                      const Result& result = results[chain.results[i]];
-                                      return result.decisions->load(chain.places[i], at).evicted_at;
+                                  .fate = [&](std::size_t i, std::int32_t, std::int32_t at) {
+                                      return fate_of(
+                                          results[chain.results[i]], chain.places[i], at, trace);
                                   }});
             const auto evaluated = evaluate_layer(trace, sequence, layer, chains, data, threads);
             for (std::size_t c = 0; c < active.size(); ++c)

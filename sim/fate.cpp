@@ -40,6 +40,10 @@ void Fate::settle(std::size_t index,
     const Merges& merges = decision.merges(id);
     for (const Absorbed& absorbed : merges.absorbed)
         fate.merged_into[row(head) + static_cast<std::size_t>(absorbed.from)] = absorbed.into;
+    for (const Position position : merges.changed)
+        fate.merged.entries.push_back({.block = block, .kv_head = head, .position = position});
+    fate.merged.keys.insert(fate.merged.keys.end(), merges.keys.begin(), merges.keys.end());
+    fate.merged.values.insert(fate.merged.values.end(), merges.values.begin(), merges.values.end());
 }
 
 void Fate::note_scores(std::size_t index,

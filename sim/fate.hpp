@@ -24,7 +24,8 @@ class Fate {
     const LayerFate& operator[](std::size_t index) const { return fates_[index]; }
 
     /// Notes that of what `layers()[index]`, KV head `head` held at the end of block `block`
-    /// (`held`), `decision` keeps a part.
+    /// (`held`), `decision` keeps a part, and what it merged. Blocks come in order, and in each of
+    /// them the heads of a layer.
     void settle(std::size_t index,
                 std::int32_t head,
                 std::int32_t block,

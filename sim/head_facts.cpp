@@ -8,8 +8,9 @@ namespace kvtape {
 
 std::vector<MatrixView> HeadFacts::rows(RowRange range) const {
     std::vector<MatrixView> views;
-    for (const Matrix& head : attention)
-        views.push_back(view(head.data() + range.first * head.cols(), range.count, head.cols()));
+    for (const auto& [weights, largest] : attention)
+        views.push_back(
+            view(weights.data() + range.first * weights.cols(), range.count, weights.cols()));
     return views;
 }
 

@@ -11,8 +11,8 @@ namespace kvtape {
 
 /// What is measured of one KV head whatever a policy keeps: attention of the full run.
 struct HeadFacts {
-    std::vector<Matrix> attention;  ///< per query head, over probes and answer rows
-    RowRange probes, answers;       ///< inside those rows
+    std::vector<ProbeAttention> attention;  ///< per query head, over probes and answer rows
+    RowRange probes, answers;               ///< inside those rows
     std::vector<Position> needle;
     double needle_weight = 0.0;  ///< m of metrics.md, section 1
 

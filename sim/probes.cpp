@@ -23,28 +23,38 @@ RowRange answer_rows(const SequenceInfo& sequence) {
     return rows_between(sequence, first, std::max(first + 1, sequence.length() - 1));
 }
 
-Matrix probe_attention(const Shape& shape,
-                       const SequenceInfo& sequence,
-                       std::optional<Position> window,
-                       const LayerData& layer,
-                       std::int32_t query_head,
-                       RowRange rows) {
-    const Eigen::Index tokens = sequence.length(), dim = shape.head_dim;
+Matrix scaled_queries(const Shape& shape,
+                      const SequenceInfo& sequence,
+                      const LayerData& layer,
+                      std::int32_t query_head,
+                      RowRange rows) {
+    const Eigen::Index dim = shape.head_dim;
     const Eigen::Index recorded = std::ssize(sequence.query_positions);
     const float* from = layer.queries.data() + (query_head * recorded + rows.first) * dim;
-    const Matrix scaled = view(from, rows.count, dim) * static_cast<float>(shape.softmax_scale);
+    return view(from, rows.count, dim) * static_cast<float>(shape.softmax_scale);
+}
+
+ProbeAttention probe_attention(const Shape& shape,
+                               const SequenceInfo& sequence,
+                               std::optional<Position> window,
+                               const LayerData& layer,
+                               std::int32_t query_head,
+                               RowRange rows) {
+    const Eigen::Index tokens = sequence.length(), dim = shape.head_dim;
+    const Matrix scaled = scaled_queries(shape, sequence, layer, query_head, rows);
     const float* keys = layer.keys.data() + (query_head / shape.group()) * tokens * dim;
-    Matrix attention(rows.count, tokens);
-    multiply_transposed(view(scaled), view(keys, tokens, dim), mutable_view(attention));
+    ProbeAttention attention{.weights = Matrix(rows.count, tokens), .largest = {}};
+    multiply_transposed(view(scaled), view(keys, tokens, dim), mutable_view(attention.weights));
     for (Eigen::Index row = 0; row < rows.count; ++row) {
         const Position position =
             sequence.query_positions[static_cast<std::size_t>(rows.first + row)];
         const Position begin = window ? std::max(0, position + 1 - *window) : 0;
-        const std::span<float> weights(attention.data() + row * tokens,
+        const std::span<float> weights(attention.weights.data() + row * tokens,
                                        static_cast<std::size_t>(tokens));
         const std::span<float> seen = weights.subspan(
             static_cast<std::size_t>(begin), static_cast<std::size_t>(position + 1 - begin));
-        exp_shifted(seen, maximum(seen));
+        attention.largest.push_back(maximum(seen));
+        exp_shifted(seen, attention.largest.back());
         std::fill(weights.begin(), weights.begin() + begin, 0.0f);
         std::fill(weights.begin() + position + 1, weights.end(), 0.0f);
     }

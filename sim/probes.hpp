@@ -24,14 +24,28 @@ RowRange probe_rows(const SequenceInfo& sequence);
 /// where nothing was generated.
 RowRange answer_rows(const SequenceInfo& sequence);
 
-/// Attention of recorded queries of one query head in the full run, over all keys each of them saw:
-/// [rows, T], unnormalised. Element (r, j) is exp(logit - largest logit of row r), 0 where row r
-/// does not see key j. Recomputed from queries and keys; nothing else that was recorded enters.
-Matrix probe_attention(const Shape& shape,
-                       const SequenceInfo& sequence,
-                       std::optional<Position> window,
-                       const LayerData& layer,
-                       std::int32_t query_head,
-                       RowRange rows);
+/// Attention of recorded queries of one query head in the full run.
+struct ProbeAttention {
+    /// [rows, T], unnormalised: element (r, j) is exp(logit - largest[r]), 0 where row r does not
+    /// see key j.
+    Matrix weights;
+    std::vector<float> largest;  ///< logit of every row
+};
+
+/// The queries `rows` of one query head, times the softmax scale: [rows, head_dim].
+Matrix scaled_queries(const Shape& shape,
+                      const SequenceInfo& sequence,
+                      const LayerData& layer,
+                      std::int32_t query_head,
+                      RowRange rows);
+
+/// Over all keys that each of `rows` saw. Recomputed from queries and keys; nothing else that was
+/// recorded enters.
+ProbeAttention probe_attention(const Shape& shape,
+                               const SequenceInfo& sequence,
+                               std::optional<Position> window,
+                               const LayerData& layer,
+                               std::int32_t query_head,
+                               RowRange rows);
 
 }  // namespace kvtape

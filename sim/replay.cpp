@@ -16,9 +16,10 @@ namespace {
 
 /// How often a policy decides, and what that takes.
 enum class Course {
-    once,      ///< one session sees every layer, and is cut at every budget
-    by_layer,  ///< a session for every layer and budget, which lives through all blocks
-    in_step,   ///< a session for every budget, which sees all layers block by block
+    once,       ///< one session sees every layer, and is cut at every budget
+    layerwise,  ///< a session for every layer, cut at every budget while the layer is there
+    by_layer,   ///< a session for every layer and budget, which lives through all blocks
+    in_step,    ///< a session for every budget, which sees all layers block by block
 };
 
 /// One policy over one sequence.
@@ -75,7 +76,7 @@ class SequenceReplay {
                 .session = nullptr,
                 .fates = {}};
         if (run.steps.size() == 1)
-            run.course = Course::once;
+            run.course = needs.merges ? Course::layerwise : Course::once;
         if (run.course == Course::once)
             run.session = start(run);
         else
@@ -125,10 +126,26 @@ class SequenceReplay {
                 cache.enter(run.steps.front().block, data, output_projection);
                 observe(run, *run.session, cache);
             }
+            if (run.course == Course::layerwise)
+                cut_layer(run, layer, data, output_projection);
             if (run.course == Course::by_layer)
                 for (std::size_t budget = 0; budget < run.fates.size(); ++budget)
                     live_through(run, budget, layer, data, output_projection);
         }
+    }
+
+    /// One decision for every budget, over one layer.
+    void cut_layer(Run& run,
+                   std::size_t layer,
+                   const LayerData& data,
+                   const std::vector<float>& output_projection) const {
+        LayerCache cache(shape(), info(), run.demand, request_.layers[layer]);
+        const Step& step = run.steps.front();
+        const std::unique_ptr<Session> session = start(run);
+        cache.enter(step.block, data, output_projection);
+        observe(run, *session, cache);
+        for (std::size_t budget = 0; budget < run.fates.size(); ++budget)
+            note(judge(run, *session, step, budget), run.fates[budget], layer, cache);
     }
 
     void live_through(Run& run,
@@ -175,13 +192,41 @@ class SequenceReplay {
         }
     }
 
-    void observe(const Run& run, Session& session, const LayerCache& cache) const {
+    template <typename Action>
+    auto named(const Run& run, const Action& action) const {
         try {
-            session.observe(cache.view());
+            return action();
         } catch (Error& error) {
             error.add("replaying " + run.task->policy->spec + " over sequence " + info().name);
             throw;
         }
+    }
+
+    void observe(const Run& run, Session& session, const LayerCache& cache) const {
+        named(run, [&] { session.observe(cache.view()); });
+    }
+
+    /// A decision and what led to it.
+    struct Verdict {
+        const Run& run;
+        const Session& session;
+        const Step& step;
+        Limit limit;
+        Decision decision;
+    };
+
+    Verdict judge(const Run& run,
+                  const Session& session,
+                  const Step& step,
+                  std::size_t budget) const {
+        const Limit limit = this->limit(run, budget, step);
+        Verdict verdict{run, session, step, limit, named(run, [&] {
+                            return session.decide(step.block, limit);
+                        })};
+        if (verdict.decision.merging() == Merging::yes && !run.demand.needs.merges)
+            throw internal_error("replaying " + run.task->policy->spec +
+                                 ": it merges and does not say so in what it needs");
+        return verdict;
     }
 
     /// Takes the decision at the end of a block over `caches`, the layers from index `first` on,
@@ -192,25 +237,18 @@ class SequenceReplay {
                 const Step& step,
                 std::span<LayerCache> caches,
                 std::size_t first) const {
-        const Limit limit = this->limit(run, budget, step);
-        const Decision decision = session.decide(step.block, limit);
-        Fate& fate = run.fates[budget];
+        const Verdict verdict = judge(run, session, step, budget);
         for (std::size_t c = 0; c < caches.size(); ++c) {
-            for (std::int32_t head = 0; head < shape().kv_heads; ++head) {
-                const std::span<const Position> held = caches[c].positions(head);
-                settle(run, fate, first + c, head, held, step, decision, limit);
-                fate.note_scores(first + c, head, held, session, limit);
-            }
-            caches[c].apply(decision);
+            note(verdict, run.fates[budget], first + c, caches[c]);
+            caches[c].apply(verdict.decision);
         }
-        session.settle(decision);
+        session.settle(verdict.decision);
     }
 
     /// One decision, over every layer and all tokens of the block.
     Fate cut(const Run& run, std::size_t budget) const {
         const Step& step = run.steps.front();
-        const Limit limit = this->limit(run, budget, step);
-        const Decision decision = run.session->decide(step.block, limit);
+        const Verdict verdict = judge(run, *run.session, step, budget);
         std::vector<Position> held(static_cast<std::size_t>(step.block.end));
         std::iota(held.begin(), held.end(), 0);
         Fate fate = fresh_fate();
@@ -218,24 +256,36 @@ class SequenceReplay {
         const auto head = [=](std::size_t i) { return static_cast<std::int32_t>(i % heads); };
         const std::size_t all = request_.layers.size() * heads;
         parallel_for(all, request_.threads, [&](std::size_t i) {
-            settle(run, fate, i / heads, head(i), held, step, decision, limit);
+            settle(verdict, fate, i / heads, head(i), held);
         });
         for (std::size_t i = 0; i < all; ++i)
-            fate.note_scores(i / heads, head(i), held, *run.session, limit);
+            fate.note_scores(i / heads, head(i), held, verdict.session, verdict.limit);
         return fate;
     }
 
-    void settle(const Run& run,
+    void note(const Verdict& verdict,
+              Fate& fate,
+              std::size_t layer,
+              const LayerCache& cache) const {
+        for (std::int32_t head = 0; head < shape().kv_heads; ++head) {
+            const std::span<const Position> held = cache.positions(head);
+            settle(verdict, fate, layer, head, held);
+            fate.note_scores(layer, head, held, verdict.session, verdict.limit);
+        }
+    }
+
+    void settle(const Verdict& verdict,
                 Fate& fate,
                 std::size_t layer,
                 std::int32_t head,
-                std::span<const Position> held,
-                const Step& step,
-                const Decision& decision,
-                const Limit& limit) const {
+                std::span<const Position> held) const {
         const HeadId id{request_.layers[layer], head};
-        validate(decision[id], held, id, limit, run.rule, *run.task->policy, info());
-        fate.settle(layer, head, step.index, held, decision);
+        const PolicyRun& policy = *verdict.run.task->policy;
+        const Decision& decision = verdict.decision;
+        validate(decision[id], held, id, verdict.limit, verdict.run.rule, policy, info());
+        if (decision.merging() == Merging::yes)
+            validate(decision.merges(id), decision[id], held, id, shape(), policy, info());
+        fate.settle(layer, head, verdict.step.index, held, decision);
     }
 
     const ReplayRequest& request_;

@@ -71,4 +71,33 @@ void validate(std::span<const Position> keep,
                          std::to_string(all) + " tokens");
 }
 
+void validate(const Merges& merges,
+              std::span<const Position> keep,
+              std::span<const Position> held,
+              HeadId id,
+              const Shape& shape,
+              const PolicyRun& policy,
+              const SequenceInfo& sequence) {
+    const auto is_kept = [&](Position position) {
+        return std::binary_search(keep.begin(), keep.end(), position);
+    };
+    const auto gave_way = [&](const Absorbed& absorbed) {
+        return std::binary_search(held.begin(), held.end(), absorbed.from) &&
+               !is_kept(absorbed.from) && is_kept(absorbed.into);
+    };
+    const auto rows = merges.changed.size() * static_cast<std::size_t>(shape.head_dim);
+    const bool ascending =
+        std::adjacent_find(merges.changed.begin(), merges.changed.end(), std::greater_equal<>()) ==
+        merges.changed.end();
+    if (ascending && merges.keys.size() == rows && merges.values.size() == rows &&
+        std::all_of(merges.changed.begin(), merges.changed.end(), is_kept) &&
+        std::all_of(merges.absorbed.begin(), merges.absorbed.end(), gave_way))
+        return;
+    throw internal_error("checking what " + policy.spec + " merges in sequence " + sequence.name +
+                         ", layer " + std::to_string(id.layer) + ", KV head " +
+                         std::to_string(id.head) +
+                         ": entries that gave way are held and not kept, those with a new key and "
+                         "value are kept and ascend, and there is a row for each of them");
+}
+
 }  // namespace kvtape

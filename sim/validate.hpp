@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/budget.hpp"
+#include "core/decision.hpp"
 #include "core/types.hpp"
 #include "policies/parts/budget.hpp"
 #include "policies/spec.hpp"
@@ -26,6 +27,16 @@ void validate(std::span<const Position> keep,
               HeadId id,
               const Limit& limit,
               Rule rule,
+              const PolicyRun& policy,
+              const SequenceInfo& sequence);
+
+/// Throws an internal error that names the policy unless what merging did to one head makes sense:
+/// held entries that are not kept went into kept ones, and kept ones have new rows of `head_dim`.
+void validate(const Merges& merges,
+              std::span<const Position> keep,
+              std::span<const Position> held,
+              HeadId id,
+              const Shape& shape,
               const PolicyRun& policy,
               const SequenceInfo& sequence);
 

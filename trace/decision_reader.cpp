@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <span>
 
 namespace kvtape {
 namespace {
@@ -78,6 +80,60 @@ std::vector<std::int32_t> read_fates(const InputGroup& layer,
             array.fail("has element " + std::to_string(i) + " = " + std::to_string(values[i]) +
                        ", expected -1 to " + std::to_string(bound - 1));
     return values;
+}
+
+/// Merged keys or values: finite numbers, one row for each of `rows` entries.
+std::vector<float> read_rows(const InputGroup& group, const char* name, std::int64_t rows) {
+    const InputArray array = group.array(name);
+    array.expect_type(h5::stored_type(ElementType::float32));
+    array.expect_rank(2);
+    array.expect_shape({rows, array.dimensions()[1]});
+    std::vector<float> numbers = array.numbers<float>();
+    const auto bad = std::find_if(
+        numbers.begin(), numbers.end(), [](float number) { return !std::isfinite(number); });
+    if (bad != numbers.end())
+        array.fail("has element " + std::to_string(bad - numbers.begin()) +
+                   " that is not a finite number");
+    return numbers;
+}
+
+/// The merged entries of a layer with these fates. An entry is one that its head still holds after
+/// its block.
+MergedEntries read_merged(const InputGroup& group,
+                          std::span<const std::int32_t> evicted_at,
+                          std::int64_t kv_heads,
+                          const std::vector<Block>& blocks) {
+    const InputArray array = group.array(schema::entries);
+    array.expect_type(h5::stored_type(h5::Number::int32));
+    array.expect_rank(2);
+    array.expect_shape({array.dimensions()[0], 3});
+    const std::vector<std::int32_t> rows = array.numbers<std::int32_t>();
+    const std::size_t tokens = evicted_at.size() / static_cast<std::size_t>(kv_heads);
+    MergedEntries merged;
+    for (std::size_t i = 0; i < rows.size(); i += 3) {
+        const MergedEntries::Entry entry{
+            .block = rows[i + 2], .kv_head = rows[i], .position = rows[i + 1]};
+        const auto held = [&] {
+            const std::int32_t gone = evicted_at[static_cast<std::size_t>(entry.kv_head) * tokens +
+                                                 static_cast<std::size_t>(entry.position)];
+            return gone < 0 || gone > entry.block;
+        };
+        const bool inside = entry.kv_head >= 0 && entry.kv_head < kv_heads && entry.block >= 0 &&
+                            entry.block < std::ssize(blocks) && entry.position >= 0 &&
+                            entry.position < blocks[static_cast<std::size_t>(entry.block)].end;
+        const bool rising = merged.entries.empty() || merged.entries.back() < entry;
+        if (!inside || !rising || !held())
+            array.fail("has row " + std::to_string(i / 3) + " = " + std::to_string(rows[i]) + ", " +
+                       std::to_string(rows[i + 1]) + ", " + std::to_string(rows[i + 2]) +
+                       "; rows are KV head, position and block of an entry that is held after the "
+                       "block, in the order of blocks, heads and positions");
+        merged.entries.push_back(entry);
+    }
+    merged.keys = read_rows(group, schema::keys, std::ssize(merged.entries));
+    merged.values = read_rows(group, schema::values, std::ssize(merged.entries));
+    if (merged.keys.size() != merged.values.size())
+        group.fail("has keys and values of different widths");
+    return merged;
 }
 
 }  // namespace
@@ -155,6 +211,9 @@ LayerFate DecisionFile::load(std::int32_t sequence, std::int32_t layer) const {
         array.expect_shape({found.kv_heads, found.tokens});
         fate.scores = array.numbers<float>();
     }
+    if (group.has(schema::merged))
+        fate.merged = read_merged(
+            group.group(schema::merged), fate.evicted_at, found.kv_heads, found.about.blocks);
     return fate;
 }
 

@@ -10,6 +10,22 @@ void expect(bool holds, const char* misuse) {
         throw internal_error(std::string("writing decisions: ") + misuse);
 }
 
+void write_merged(const OutputGroup& group, const MergedEntries& merged) {
+    const auto count = merged.entries.size();
+    expect(merged.keys.size() == merged.values.size() && merged.keys.size() % count == 0 &&
+               !merged.keys.empty(),
+           "merged rows of the wrong size");
+    std::vector<std::int32_t> rows;
+    for (const MergedEntries::Entry& entry : merged.entries)
+        rows.insert(rows.end(), {entry.kv_head, entry.position, entry.block});
+    const std::vector<std::int64_t> shape = {std::ssize(merged.entries),
+                                             static_cast<std::int64_t>(merged.keys.size() / count)};
+    group.array<std::int32_t>(
+        schema::entries, h5::stored_type(h5::Number::int32), {shape[0], 3}, Chunking::rows, rows);
+    group.floats(schema::keys, ElementType::float32, shape, Chunking::rows, merged.keys);
+    group.floats(schema::values, ElementType::float32, shape, Chunking::rows, merged.values);
+}
+
 }  // namespace
 
 DecisionWriter::DecisionWriter(const std::filesystem::path& path,
@@ -61,6 +77,8 @@ void DecisionWriter::write_layer(std::int32_t layer, const LayerFate& fate) {
     group.array<std::int32_t>(schema::merged_into, int32, shape, Chunking::heads, fate.merged_into);
     if (!fate.scores.empty())
         group.floats(schema::scores, ElementType::float32, shape, Chunking::heads, fate.scores);
+    if (!fate.merged.entries.empty())
+        write_merged(group.group(schema::merged), fate.merged);
 }
 
 void DecisionWriter::end_sequence() {

@@ -5,6 +5,7 @@
 #include "trace/output.hpp"
 #include "trace/reader.hpp"
 
+#include <compare>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -38,11 +39,27 @@ struct DecisionSequence {
     std::vector<Block> blocks;
 };
 
+/// The keys and values that merging gave to entries of one layer.
+struct MergedEntries {
+    struct Entry {
+        std::int32_t block = 0;  ///< at whose end it took others in
+        std::int32_t kv_head = 0;
+        Position position = 0;
+        auto operator<=>(const Entry&) const = default;
+    };
+    std::vector<Entry> entries;  ///< ascending
+    std::vector<float> keys;     ///< [entries, head_dim], after RoPE
+    std::vector<float> values;   ///< [entries, head_dim]
+
+    bool operator==(const MergedEntries&) const = default;
+};
+
 /// The fate of every token of one layer. [kv_heads, T] each.
 struct LayerFate {
     std::vector<std::int32_t> evicted_at;   ///< index into the blocks, -1 = never
     std::vector<std::int32_t> merged_into;  ///< position of the absorbing entry, -1 = none
     std::vector<float> scores;              ///< empty when not stored
+    MergedEntries merged = {};              ///< empty when nothing was merged
 };
 
 /// Writes a decision file, one sequence at a time, under the rules of `TraceWriter`, but destroyed

@@ -80,6 +80,8 @@ inline constexpr char blocks[] = "blocks";
 inline constexpr char evicted_at[] = "evicted_at";
 inline constexpr char merged_into[] = "merged_into";
 inline constexpr char scores[] = "scores";
+inline constexpr char merged[] = "merged";
+inline constexpr char entries[] = "entries";
 
 inline constexpr std::int64_t most_layers = 1000;      ///< three digits
 inline constexpr std::int64_t most_sequences = 10000;  ///< four digits

@@ -2,9 +2,9 @@
 
 #include "core/kernels.hpp"
 #include "core/reduce.hpp"
+#include "sim/metrics/output_error.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 namespace kvtape {
@@ -95,20 +95,12 @@ class Accumulation {
         return masses_(row, step) / masses_(row, masses_.cols() - 1);
     }
 
-    /// ||o - o_S|| / ||o|| after `step`: 0 where they are equal, 1 where o alone is zero.
+    /// After `step`.
     double output_error(Index row, Index step) const {
         const DoubleMatrix& sums = outputs_[static_cast<std::size_t>(step)];
-        const double mass = masses_(row, step);
-        double length = 0.0, distance = 0.0;
-        for (Index i = 0; i < dim_; ++i) {
-            const double full = output_(row, i);
-            const double off = full - (mass > 0.0 ? sums(row, i) / mass : 0.0);
-            length += full * full;
-            distance += off * off;
-        }
-        if (distance == 0.0)
-            return 0.0;
-        return length > 0.0 ? std::sqrt(distance) / std::sqrt(length) : 1.0;
+        const auto dim = static_cast<std::size_t>(dim_);
+        return kvtape::output_error(
+            {output_.row(row).data(), dim}, {sums.row(row).data(), dim}, masses_(row, step));
     }
 
   private:

@@ -87,6 +87,31 @@ TEST_CASE("a decision file of snapkv is what another program wrote", "[sim][gold
     }
 }
 
+TEST_CASE("a decision file of ems is what another program wrote, and holds the merged rows",
+          "[sim][golden]") {
+    const Folder folder;
+    const auto trace = open_trace(golden("small-float32.kvtape.h5"));
+    const auto expected = open_decisions(golden("small-float32.ems@0.1.decisions.h5"));
+    const auto ours = decided(folder, *trace, "ems", "0.1");
+    CHECK(ours->info().policy == expected->info().policy);
+    CHECK(ours->info().budget == expected->info().budget);
+    CHECK(ours->sequence(0).kept_tokens == expected->sequence(0).kept_tokens);
+    CHECK(ours->sequence(0).kept_bytes == expected->sequence(0).kept_bytes);
+    for (const std::int32_t layer : expected->layers(0)) {
+        const LayerFate a = ours->load(0, layer), b = expected->load(0, layer);
+        CHECK(a.evicted_at == b.evicted_at);
+        CHECK(a.merged_into == b.merged_into);
+        REQUIRE(a.scores.size() == b.scores.size());
+        int differing = 0;
+        // That file shows the score of the window too, which stays by rule.
+        for (std::size_t i = 0; i < b.scores.size(); ++i)
+            differing += agree(a.scores[i], b.scores[i]) || std::isinf(a.scores[i]) ? 0 : 1;
+        CHECK(differing == 0);
+        CHECK_FALSE(a.merged.entries.empty());
+        CHECK(b.merged.entries.empty());
+    }
+}
+
 TEST_CASE("lagkv takes the first decision that another program took", "[sim][golden]") {
     const Folder folder;
     const auto trace = open_trace(golden("two-sequences-float32.kvtape.h5"));

@@ -36,10 +36,11 @@ std::vector<HeadResult> evaluate(const SyntheticTrace& trace,
                                  const std::vector<Fate>& fates,
                                  std::size_t which) {
     LayerData data;
-    const Chain chain{
-        .results = fates.size(),
-        .schedule = {},
-        .evicted_at = [&](std::size_t i, std::int32_t, std::int32_t) { return fates[i]; }};
+    const Chain chain{.results = fates.size(),
+                      .schedule = {},
+                      .fate = [&](std::size_t i, std::int32_t, std::int32_t) {
+                          return LayerFate{.evicted_at = fates[i], .merged_into = {}, .scores = {}};
+                      }};
     return evaluate_layer(trace, 0, 1, std::span(&chain, 1), data, 2)[0][which];
 }
 

@@ -68,13 +68,13 @@ TEST_CASE("replay reads every layer once into at most two buffers, however many 
           "[sim][memory]") {
     const WatchedTrace trace = deep_trace();
     const std::vector<PolicyRun> policies =
-        make_policies({"knorm", "snapkv", "h2o", "lagkv:lag=16", "oracle", "tova"});
+        make_policies({"knorm", "snapkv", "h2o", "lagkv:lag=16", "oracle", "tova", "ems"});
     std::vector<ReplayTask> tasks;
     for (const PolicyRun& policy : policies)
         tasks.push_back({.policy = &policy, .budgets = parse_budgets("10%,50%")});
     int decided = 0;
     replay(request_for(trace), tasks, [&](const Decided&) { ++decided; });
-    CHECK(decided == 6 * 2 * sequences);
+    CHECK(decided == 7 * 2 * sequences);
     CHECK(trace.buffers() <= 2);
     CHECK(trace.loaded() == each_layer_once());
 }

@@ -88,10 +88,11 @@ TEST_CASE("a policy observes each layer once, however many budgets it is cut at"
 
 TEST_CASE("decisions do not depend on threads", "[sim][replay]") {
     const SyntheticTrace trace({});
-    const auto policies = make_policies({"random", "snapkv:window=32", "h2o", "lagkv:lag=16"});
+    const auto policies =
+        make_policies({"random", "snapkv:window=32", "h2o", "lagkv:lag=16", "ems:window=8"});
     ReplayRequest request = request_for(trace);
     const Decisions alone = decide(request, policies, "10%,50%");
-    REQUIRE(alone.size() == 4 * 2 * 2);
+    REQUIRE(alone.size() == 5 * 2 * 2);
     for (const int threads : {2, 7}) {
         request.threads = threads;
         CHECK(decide(request, policies, "10%,50%") == alone);
@@ -103,8 +104,10 @@ TEST_CASE("decisions do not depend on which policies and budgets are replayed wi
     const SyntheticTrace trace({});
     const ReplayRequest request = request_for(trace);
     const Decisions together =
-        decide(request, make_policies({"random", "tova", "knorm"}), "10%,30%,50%");
-    CHECK(decide(request, make_policies({"knorm", "random", "tova"}), "50%,10%,30%") == together);
+        decide(request, make_policies({"random", "tova", "ems:window=8", "knorm"}), "10%,30%,50%");
+    CHECK(decide(request,
+                 make_policies({"ems:window=8", "knorm", "random", "tova"}),
+                 "50%,10%,30%") == together);
     for (const auto& [key, decision] : decide(request, make_policies({"random"}), "30%"))
         CHECK(together.at(key) == decision);
 }

@@ -57,6 +57,27 @@ std::vector<std::vector<GoldenFate::Head>> parse_fates(const Json& sequence) {
     return layers;
 }
 
+/// `17>18,24>25`.
+std::vector<Absorbed> parse_absorbed(const std::string& text) {
+    std::vector<Absorbed> absorbed;
+    std::istringstream list(text);
+    for (std::string item; std::getline(list, item, ',');)
+        absorbed.push_back({std::stoi(item), std::stoi(item.substr(item.find('>') + 1))});
+    return absorbed;
+}
+
+/// What was merged in head `head` of layer `layer`.
+void parse_merges(const Json& sequence, std::size_t layer, std::size_t head, GoldenHead& golden) {
+    if (!sequence.contains("merged_into"))
+        return;
+    const auto of = [&](const char* name) -> const Json& { return sequence[name][layer][head]; };
+    golden.absorbed = parse_absorbed(of("merged_into").get<std::string>());
+    golden.sums = {.keys = of("key_sum").get<double>(),
+                   .values = of("value_sum").get<double>(),
+                   .key_squares = of("key_square_sum").get<double>(),
+                   .value_squares = of("value_square_sum").get<double>()};
+}
+
 std::vector<std::vector<GoldenHead>> parse_heads(const Json& sequence) {
     std::vector<std::vector<GoldenHead>> layers;
     for (const Json& layer : sequence.at("kept")) {
@@ -69,6 +90,7 @@ std::vector<std::vector<GoldenHead>> parse_heads(const Json& sequence) {
             if (sequence.contains("near") && sequence["near"].contains(key))
                 golden.near = parse_ranges(sequence["near"][key].get<std::string>());
             golden.uncertain = is_uncertain(sequence, layers.size() - 1, layers.back().size());
+            parse_merges(sequence, layers.size() - 1, layers.back().size(), golden);
             layers.back().push_back(std::move(golden));
         }
     }

@@ -1,20 +1,29 @@
 #pragma once
 
+#include "core/decision.hpp"
 #include "core/types.hpp"
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace kvtape::testing {
 
+/// Over all elements of the stored keys and values after merging.
+struct GoldenSums {
+    double keys = 0.0, values = 0.0, key_squares = 0.0, value_squares = 0.0;
+};
+
 /// What tests/golden/README.md says about one KV head.
 struct GoldenHead {
     std::vector<Position> kept;
     std::vector<Position> near;  ///< too close to the cut for float32: may stand in for each other
     bool uncertain = false;      ///< not judged
+    std::vector<Absorbed> absorbed;  ///< of policies that merge
+    std::optional<GoldenSums> sums;  ///< likewise
 };
 
 /// One line of a golden file: decisions that an independent program took.

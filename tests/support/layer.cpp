@@ -152,6 +152,33 @@ LayerView ContextViews::view() const {
     return {layer_.number, {0, layer_.context_len, false}, heads_};
 }
 
+namespace {
+
+/// A session together with what it was shown, which a policy that merges reads again.
+class SessionWithViews final : public Session {
+  public:
+    explicit SessionWithViews(std::unique_ptr<Session> session) : session_(std::move(session)) {}
+
+    void observe(std::unique_ptr<ContextViews> views) {
+        observe(views->view());
+        views_.push_back(std::move(views));
+    }
+    void observe(const LayerView& layer) override { session_->observe(layer); }
+    Decision decide(const Block& block, const Limit& limit) const override {
+        return session_->decide(block, limit);
+    }
+    void settle(const Decision& decision) override { session_->settle(decision); }
+    std::vector<float> scores(HeadId head, const Limit& limit) const override {
+        return session_->scores(head, limit);
+    }
+
+  private:
+    std::unique_ptr<Session> session_;
+    std::vector<std::unique_ptr<ContextViews>> views_;
+};
+
+}  // namespace
+
 std::unique_ptr<Session> observed_session(const Policy& policy,
                                           std::span<const Layer> layers,
                                           const Run& run) {
@@ -161,9 +188,9 @@ std::unique_ptr<Session> observed_session(const Policy& policy,
                            .random = run.random,
                            .threads = run.threads};
     context.shape.layers = static_cast<std::int32_t>(layers.size());
-    std::unique_ptr<Session> session = policy.start(context);
+    auto session = std::make_unique<SessionWithViews>(policy.start(context));
     for (const Layer& layer : layers)
-        session->observe(ContextViews(layer, policy.needs(), run.source).view());
+        session->observe(std::make_unique<ContextViews>(layer, policy.needs(), run.source));
     return session;
 }
 

@@ -5,6 +5,7 @@
 #include "tests/support/catch.hpp"
 #include "tests/trace/samples.hpp"
 #include "trace/check.hpp"
+#include "trace/input.hpp"
 
 #include <bit>
 #include <cmath>
@@ -43,6 +44,17 @@ LayerFate sample_fate() {
         fate.evicted_at.push_back(i % 4 - 1);
         fate.merged_into.push_back(i % 9 == 3 ? 7 : -1);
         fate.scores.push_back(i % 9 == 8 ? nothing : static_cast<float>(i) / 3.0f);
+    }
+    return fate;
+}
+
+/// `sample_fate` with three merged entries of four dimensions.
+LayerFate merging_fate() {
+    LayerFate fate = sample_fate();
+    fate.merged.entries = {{0, 0, 0}, {0, 0, 2}, {1, 1, 3}};
+    for (int i = 0; i < 12; ++i) {
+        fate.merged.keys.push_back(static_cast<float>(i) / 7.0f);
+        fate.merged.values.push_back(static_cast<float>(i) * -3.0f);
     }
     return fate;
 }
@@ -95,6 +107,64 @@ TEST_CASE("a decision file comes back as it was written", "[trace][decisions]") 
         CHECK(std::bit_cast<std::uint32_t>(read.scores[i]) ==
               std::bit_cast<std::uint32_t>(fate.scores[i]));
     CHECK(check_file(folder / "a.decisions.h5").clean());
+}
+
+TEST_CASE("merged keys and values come back, and only where something was merged",
+          "[trace][decisions]") {
+    const Folder folder;
+    const LayerFate fate = merging_fate();
+    write_decisions(folder / "a.decisions.h5", fate);
+    CHECK(open_decisions(folder / "a.decisions.h5")->load(0, 3).merged == fate.merged);
+    CHECK(check_file(folder / "a.decisions.h5").clean());
+    write_decisions(folder / "b.decisions.h5", sample_fate());
+    CHECK(open_decisions(folder / "b.decisions.h5")->load(0, 3).merged == MergedEntries{});
+    CHECK(InputGroup::root(InputFile::open(folder / "a.decisions.h5"))
+              .group("sequences/0001/layers/003/merged")
+              .names() == std::vector<std::string>{"entries", "keys", "values"});
+    CHECK_FALSE(InputGroup::root(InputFile::open(folder / "b.decisions.h5"))
+                    .group("sequences/0001/layers/003")
+                    .has("merged"));
+}
+
+TEST_CASE("merged entries that cannot be are refused", "[trace][decisions]") {
+    const Folder folder;
+    const auto refusal = [&](const auto& spoil) {
+        LayerFate fate = merging_fate();
+        spoil(fate.merged);
+        const auto path = folder / "a.decisions.h5";
+        std::filesystem::remove(path);
+        write_decisions(path, fate);
+        try {
+            check_file(path);
+        } catch (const Error& error) {
+            CHECK(error.kind() == ErrorKind::format);
+            return std::string(error.what());
+        }
+        return std::string("accepted");
+    };
+    const auto row = [&](MergedEntries::Entry entry) {
+        return refusal([&](MergedEntries& merged) { merged.entries[1] = entry; });
+    };
+    const std::string wrong = "merged/entries has row 1";
+    CHECK_THAT(row({0, 2, 3}), Catch::Matchers::Contains(wrong));  // no such head
+    CHECK_THAT(row({0, -1, 3}), Catch::Matchers::Contains(wrong));
+    CHECK_THAT(row({3, 0, 3}), Catch::Matchers::Contains(wrong));  // no such block
+    CHECK_THAT(row({-1, 0, 3}), Catch::Matchers::Contains(wrong));
+    CHECK_THAT(row({0, 1, 6}), Catch::Matchers::Contains(wrong));  // behind the block
+    CHECK_THAT(row({0, 1, -1}), Catch::Matchers::Contains(wrong));
+    CHECK_THAT(row({0, 0, 1}), Catch::Matchers::Contains(wrong));  // gone with that block
+    CHECK_THAT(row({0, 0, 0}), Catch::Matchers::Contains(wrong));  // not after the one before
+    CHECK_THAT(refusal([](MergedEntries& merged) { merged.keys[5] = NAN; }),
+               Catch::Matchers::Contains("merged/keys has element 5 that is not a finite number"));
+    CHECK(refusal([](MergedEntries&) {}) == "accepted");
+}
+
+TEST_CASE("merged rows of the wrong size are not written", "[trace][decisions]") {
+    const Folder folder;
+    LayerFate fate = merging_fate();
+    fate.merged.values.pop_back();
+    CHECK_THROWS_WITH(write_decisions(folder / "a.decisions.h5", fate),
+                      Catch::Matchers::Contains("merged rows of the wrong size"));
 }
 
 TEST_CASE("the same decisions give the same bytes", "[trace][decisions]") {

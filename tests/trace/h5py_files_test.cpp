@@ -24,7 +24,10 @@ TEST_CASE("one file of every kind for h5py", "[.h5py]") {
     writer.write_layer(0,
                        {.evicted_at = std::vector<std::int32_t>(10, -1),
                         .merged_into = std::vector<std::int32_t>(10, -1),
-                        .scores = std::vector<float>(10, 0.5f)});
+                        .scores = std::vector<float>(10, 0.5f),
+                        .merged = {.entries = {{0, 1, 2}},
+                                   .keys = std::vector<float>(4, 0.25f),
+                                   .values = std::vector<float>(4, 2.0f)}});
     writer.end_sequence();
     CHECK(writer.finish().size() == 32);
 }
