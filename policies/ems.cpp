@@ -45,8 +45,10 @@ struct Ems {
     void fields(auto& field) {
         field("window", window, Whole{1, 65536}, "last entries: their queries vote, and they stay");
         field("sinks", sinks, Whole{0, 65536}, "first entries, always kept");
-        field(
-            "gamma", gamma, Real{0.0, 1e6}, "merged entries, at most, as a multiple of those kept");
+        field("gamma",
+              gamma,
+              Real{0.0, 1000.0},
+              "merged entries, at most, as a multiple of those kept");
         field("rho", rho, Real{0.0, 1.0}, "share of a head's score that is kept or merged");
         field("tau", tau, Real{0.0, 2.0}, "least likeness to merge; above 1 nothing is merged");
         field("literal_product",

@@ -26,6 +26,14 @@ bool says(const std::string& message, std::string_view part) {
     return message.find(part) != std::string::npos;
 }
 
+/// The names of all policies, as a message lists them.
+std::string joined_names() {
+    std::string names;
+    for (const PolicyInfo& info : policies::all())
+        names += (names.empty() ? "" : ", ") + std::string(info.name);
+    return names;
+}
+
 }  // namespace
 
 TEST_CASE("a spec is a name, a base and parameters in the order given", "[policies][spec]") {
@@ -65,9 +73,9 @@ TEST_CASE("a malformed spec is a usage error that shows the grammar", "[policies
 TEST_CASE("an unknown policy names the nearest one and all that exist", "[policies][spec]") {
     const std::string message = refusal("snapvk");
     CHECK(says(message, "did you mean 'snapkv'?"));
-    CHECK(says(message,
-               "adakv, full, h2o, keydiff, knorm, lagkv, laser_kv, observed_attention, oracle, "
-               "pyramidkv, random, snapkv, streaming_llm, tova"));
+    CHECK(says(message, joined_names()));
+    for (const char* name : {"adakv", "full", "lagkv", "snapkv", "tova"})
+        CHECK(says(joined_names(), name));
     CHECK_FALSE(says(refusal("xyzzy"), "did you mean"));
 }
 
