@@ -252,14 +252,16 @@ class SequenceReplay {
         std::vector<Position> held(static_cast<std::size_t>(step.block.end));
         std::iota(held.begin(), held.end(), 0);
         Fate fate = fresh_fate();
-        const auto heads = static_cast<std::size_t>(shape().kv_heads);
-        const auto head = [=](std::size_t i) { return static_cast<std::int32_t>(i % heads); };
-        const std::size_t all = request_.layers.size() * heads;
-        parallel_for(all, request_.threads, [&](std::size_t i) {
-            settle(verdict, fate, i / heads, head(i), held);
+        const std::size_t layers = request_.layers.size();
+        const std::int32_t heads = shape().kv_heads;
+        // Heads of a layer come in order: what they merge goes into one list.
+        parallel_for(layers, request_.threads, [&](std::size_t layer) {
+            for (std::int32_t head = 0; head < heads; ++head)
+                settle(verdict, fate, layer, head, held);
         });
-        for (std::size_t i = 0; i < all; ++i)
-            fate.note_scores(i / heads, head(i), held, verdict.session, verdict.limit);
+        for (std::size_t layer = 0; layer < layers; ++layer)
+            for (std::int32_t head = 0; head < heads; ++head)
+                fate.note_scores(layer, head, held, verdict.session, verdict.limit);
         return fate;
     }
 
