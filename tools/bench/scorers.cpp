@@ -1,9 +1,7 @@
 #include "tools/bench/scorers.hpp"
 
-#include "core/memory.hpp"
-#include "core/parallel.hpp"
-#include "core/philox.hpp"
 #include "policies/spec.hpp"
+#include "tools/bench/random_tensor.hpp"
 
 #include <numeric>
 
@@ -12,22 +10,6 @@ namespace {
 
 /// Well above the last cache of two cores.
 constexpr double least_bytes_of_a_share = 64 << 20;
-
-std::vector<float> random_tensor(std::size_t count, std::uint64_t stream, int threads) {
-    std::vector<float> tensor;
-    resize_scratch(tensor, count);
-    const Philox random(1, stream);
-    constexpr std::size_t stretch = 1 << 16;
-    parallel_for((count + stretch - 1) / stretch, threads, [&](std::size_t part) {
-        const std::size_t end = std::min(count, (part + 1) * stretch);
-        for (std::size_t i = part * stretch; i < end; i += 4) {
-            const auto words = random.block(i / 4);
-            for (std::size_t j = i; j < std::min(i + 4, end); ++j)
-                tensor[j] = static_cast<float>(words[j - i]) * 0x1p-31f - 1.0f;
-        }
-    });
-    return tensor;
-}
 
 /// The tensors of one layer and views of them.
 class RandomLayer {
@@ -159,7 +141,8 @@ std::vector<Json> bench_scorers(const Setting& setting,
         if (shared)
             result["share_of_read_bandwidth"] = bytes / times.median / peaks.read_bytes_per_second;
         result["seconds_with_1_budget"] = replay_seconds(setting, run, context, view, 1);
-        result["seconds_with_32_budgets"] = replay_seconds(setting, run, context, view, 32);
+        if (!needs.merges)  // budgets would share nothing but the score
+            result["seconds_with_32_budgets"] = replay_seconds(setting, run, context, view, 32);
         if (needs.window > 0) {
             result["flops_per_second"] = product_flops(needs, size) / times.median;
             if (shared)

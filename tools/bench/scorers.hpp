@@ -17,8 +17,9 @@ struct LayerSize {
 /// The peaks of this machine over the keys and values of the layer, then one row per policy spec:
 /// the time one `Session::observe` takes over the layer, the bytes it
 /// reads and the multiply-adds of its products, each as a share of the measured peak; and the time
-/// with the decisions at one budget and at 32. Where a scorer reads less than 64 MiB, it reads a
-/// cache and no memory: the row says so in `no_share` instead of giving a share.
+/// with the decisions at one budget and, for policies that do not merge, at 32. Where a scorer
+/// reads less than 64 MiB, it reads a cache and no memory: the row says so in `no_share` instead of
+/// giving a share.
 std::vector<Json> bench_scorers(const Setting& setting,
                                 const LayerSize& size,
                                 const std::vector<std::string>& specs);

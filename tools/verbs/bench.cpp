@@ -1,4 +1,5 @@
 #include "core/error.hpp"
+#include "tools/bench/decoding.hpp"
 #include "tools/bench/files.hpp"
 #include "tools/bench/hashes.hpp"
 #include "tools/bench/prompt.hpp"
@@ -16,7 +17,7 @@ namespace {
 namespace options = boost::program_options;
 using bench::Setting;
 
-const std::vector<std::string> known = {"peaks", "scorers", "prompt", "trace", "replay"};
+const std::vector<std::string> known = {"peaks", "scorers", "prompt", "decode", "trace", "replay"};
 
 /// The layer of the published figures: 8 KV heads of 128 channels, 32 query heads, float32.
 bench::LayerSize layer_size(Position tokens) {
@@ -42,7 +43,7 @@ std::vector<std::string> chosen(const Invocation& invocation) {
     for (const std::string& name : names)
         if (std::find(known.begin(), known.end(), name) == known.end())
             throw usage_error("there is no benchmark '" + name +
-                              "'; there are peaks, scorers, prompt, trace and replay");
+                              "'; there are peaks, scorers, prompt, decode, trace and replay");
     return names;
 }
 
@@ -51,7 +52,7 @@ void declare(options::options_description& own,
     own.add_options()  //
         ("name",
          options::value<std::vector<std::string>>()->value_name("NAME"),
-         "peaks, scorers, prompt, trace, replay; without a name the first three")  //
+         "peaks, scorers, prompt, decode, trace, replay; without a name the first three")  //
         ("tokens",
          options::value<Position>()->default_value(32768)->value_name("T"),
          "context of the scorers")  //
@@ -108,6 +109,9 @@ int run(const Invocation& invocation) {
                                       ? std::filesystem::path(values["model"].as<std::string>())
                                       : needle_model_directory(),
                                   prompt_tokens));
+    if (asked("decode"))
+        print(bench::bench_decoding(
+            setting, values.count("policy") != 0 ? specs : bench::decoding_policies()));
     if (asked("trace"))
         print(bench::bench_trace(setting, values["trace"].as<std::string>()));
     if (asked("replay"))
