@@ -1,19 +1,17 @@
 #include "core/parallel.hpp"
-#include "core/reduce.hpp"
 #include "core/topk.hpp"
-#include "policies/parts/attention.hpp"
-#include "policies/parts/finite.hpp"
+#include "policies/parts/ems_classes.hpp"
+#include "policies/parts/global_local.hpp"
 #include "policies/parts/likeness.hpp"
 #include "policies/parts/merging.hpp"
 #include "policies/parts/parameters.hpp"
-#include "policies/parts/pooling.hpp"
 #include "policies/policy.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <optional>
 #include <span>
+#include <utility>
 
 namespace kvtape::policies {
 namespace {
@@ -27,24 +25,36 @@ namespace {
 /// the likeness as a product of two cosines, merging by score with lengths of keys apart, and
 /// merging while decoding are the method's. Ours are: `window` and what is protected, how many are
 /// worth merging (`gamma`, `rho`), when two are alike (`tau`, cosines below zero count as none),
-/// that a protected entry takes in nothing, the mean over the query heads of a group, `interval`,
-/// and that while decoding the last queries vote over what is held at that time.
+/// that a protected entry takes in nothing, that a center inherits the attention of what it took
+/// in, that every head keeps as many, the mean over the query heads of a group, `interval`, and
+/// that while decoding the last queries vote over what is held at that time. All but the mean,
+/// which decides as any other factor would, can be chosen otherwise.
 struct Ems {
     enum class Smoothing { none, avg, max };
 
     std::int32_t window = 32;
+    std::optional<std::int32_t> recent;
     std::int32_t sinks = 0;
+    double alpha = 1.0;
     double gamma = 4.0;
     double rho = 0.98;
     double tau = 0.5;
     bool literal_product = false;
+    bool into_protected = false;
+    bool inherit = true;
+    bool ragged = false;
     Smoothing pool = Smoothing::none;
     std::int32_t kernel = 7;
     std::int32_t interval = 32;
 
     void fields(auto& field) {
-        field("window", window, Whole{1, 65536}, "last entries: their queries vote, and they stay");
+        field("window", window, Whole{1, 65536}, "last queries, which vote");
+        field("recent",
+              recent,
+              Optional<Whole>{{0, 65536}},
+              "last entries, always kept; as many as vote unless set");
         field("sinks", sinks, Whole{0, 65536}, "first entries, always kept");
+        field("alpha", alpha, Real{0.0, 1000.0}, "factor on the score that all queries give");
         field("gamma",
               gamma,
               Real{0.0, 1000.0},
@@ -55,6 +65,18 @@ struct Ems {
               literal_product,
               Switch{},
               "two cosines below zero make a likeness above zero");
+        field("into_protected",
+              into_protected,
+              Switch{},
+              "entries are also merged into those that are always kept");
+        field("inherit",
+              inherit,
+              Switch{},
+              "an entry that took in others has their attention in later scores");
+        field("ragged",
+              ragged,
+              Switch{},
+              "the heads of a layer share their budget by score, a fifth of it being sure");
         field("pool",
               pool,
               Choice{"none", "avg", "max"},
@@ -68,6 +90,16 @@ struct Ems {
     Needs needs() const {
         return {
             .keys = true, .values = true, .window = window, .column_sums = true, .merges = true};
+    }
+    GlobalLocalOptions score_options() const {
+        GlobalLocalOptions options{.alpha = alpha, .kernel = kernel};
+        if (pool != Smoothing::none)
+            options.pool = pool == Smoothing::avg ? Pool::avg : Pool::max;
+        return options;
+    }
+    ByRule protects() const { return {.first = sinks, .last = recent.value_or(window)}; }
+    bool fits(const Limit& limit) const {
+        return limit.tokens >= protects().first + protects().last;
     }
 };
 
@@ -89,14 +121,28 @@ class EmsSession final : public Session {
             head.absorbed.resize(head.positions.size());
             head.scores.clear();
         }
+        // While decoding, a head is judged when it is compressed.
+        if (layer.block.begin == 0)
+            judge(this->layer(static_cast<std::size_t>(layer.layer)));
     }
 
     Decision decide(const Block&, const Limit& limit) const override {
-        Decision decision(context_.shape.layers, context_.shape.kv_heads, Merging::yes);
-        parallel_for(heads_.size(), context_.threads, [&](std::size_t i) {
-            if (heads_[i].view)
-                compress(heads_[i], limit, decision);
-        });
+        const std::int32_t heads = context_.shape.kv_heads;
+        Decision decision(context_.shape.layers, heads, Merging::yes);
+        for (std::size_t number = 0; std::cmp_less(number, context_.shape.layers); ++number) {
+            const std::span<const Head> layer = this->layer(number);
+            if (!layer.front().view)
+                continue;
+            if (!compresses(layer, limit)) {
+                for (const Head& head : layer)
+                    decision[head.view->id] = head.positions;
+                continue;
+            }
+            const std::vector<Position> tokens = tokens_of(layer, limit);
+            parallel_for(layer.size(), context_.threads, [&](std::size_t head) {
+                compress(layer[head], tokens[head], decision);
+            });
+        }
         return decision;
     }
 
@@ -109,7 +155,7 @@ class EmsSession final : public Session {
             std::vector<float> absorbed(keep.size());
             for (std::size_t i = 0; i < keep.size(); ++i)
                 absorbed[i] = head.absorbed[index_in(head.positions, keep[i])];
-            for (const Absorbed& pair : decision.merges(id).absorbed)
+            for (const Absorbed& pair : inherited(decision.merges(id)))
                 absorbed[index_in(keep, pair.into)] +=
                     head.global[index_in(head.positions, pair.from)];
             head.absorbed = std::move(absorbed);
@@ -119,14 +165,16 @@ class EmsSession final : public Session {
 
     std::vector<float> scores(HeadId id, const Limit& limit) const override {
         const Head& head = at(id);
-        if (!head.view || !(head.first || compresses(head, limit)))
+        const std::span<const Head> layer = this->layer(static_cast<std::size_t>(id.layer));
+        if (!head.view || !(head.first || compresses(layer, limit)))
             return {};
         judge(head);
         std::vector<float> shown = head.scores;
         const Position held = head.held();
-        const bool fits = method_.sinks + method_.window <= limit.tokens;
-        const Position first = fits ? std::min(method_.sinks, held) : 0;
-        const Position last = std::min({method_.window, limit.tokens, held});
+        const ByRule rule = method_.protects();
+        const Position first = method_.fits(limit) ? std::min(rule.first, held) : 0;
+        const Position last =
+            method_.fits(limit) ? std::min(rule.last, held) : std::min(limit.tokens, held);
         constexpr float kept_by_rule = std::numeric_limits<float>::infinity();
         std::fill_n(shown.begin(), first, kept_by_rule);
         std::fill_n(shown.end() - last, last, kept_by_rule);
@@ -147,12 +195,7 @@ class EmsSession final : public Session {
         mutable std::vector<Position> ranking;
 
         Position held() const { return static_cast<Position>(positions.size()); }
-    };
-
-    /// What one head has become of its entries, as indices.
-    struct Classes {
-        std::vector<Position> centers;  ///< ascending
-        std::vector<Position> merging;  ///< ascending
+        EmsRanking ranked(ByRule rule) const { return {scores, ranking, rule}; }
     };
 
     static std::size_t index_in(const std::vector<Position>& positions, Position position) {
@@ -167,103 +210,66 @@ class EmsSession final : public Session {
                static_cast<std::size_t>(id.head);
     }
 
-    bool compresses(const Head& head, const Limit& limit) const {
-        const std::int64_t above = std::int64_t{head.held()} - limit.tokens;
-        return above >= (head.first ? 1 : method_.interval);
+    std::span<const Absorbed> inherited(const Merges& merges) const {
+        return method_.inherit ? std::span(merges.absorbed) : std::span<const Absorbed>();
     }
 
-    /// s[j] = max(global[j] / queries, local[j] / voters): rows of attention add up to one, so that
-    /// this is the mean-aligned maximum up to one factor for all entries.
+    std::span<const Head> layer(std::size_t number) const {
+        const auto size = static_cast<std::size_t>(context_.shape.kv_heads);
+        return std::span(heads_).subspan(number * size, size);
+    }
+
+    /// Heads that share their budget hold different numbers, and are compressed together.
+    bool compresses(std::span<const Head> layer, const Limit& limit) const {
+        std::int64_t above = 0;
+        for (const Head& head : layer)
+            above += head.held() - limit.tokens;
+        return above >= std::ssize(layer) * (layer.front().first ? 1 : method_.interval);
+    }
+
+    /// How many entries each head of a layer keeps when it is compressed.
+    std::vector<Position> tokens_of(std::span<const Head> layer, const Limit& limit) const {
+        if (!method_.ragged || !method_.fits(limit))
+            return std::vector<Position>(layer.size(), limit.tokens);
+        judge(layer);
+        std::vector<EmsRanking> rankings;
+        for (const Head& head : layer)
+            rankings.push_back(head.ranked(method_.protects()));
+        return shared_tokens(rankings, limit.tokens);
+    }
+
+    void judge(std::span<const Head> layer) const {
+        parallel_for(layer.size(), context_.threads, [&](std::size_t head) { judge(layer[head]); });
+    }
     void judge(const Head& head) const {
         if (!head.scores.empty())
             return;
-        const HeadView& view = *head.view;
-        const Matrix votes = observed_attention(view, context_.shape);
-        Matrix sums = view.column_sums;
-        Position queries = head.queries;
-        const auto voters = static_cast<Position>(view.observed.positions.size());
-        // Voters behind the context are not among the queries so far.
-        if (!view.observed.logsumexp.empty()) {
-            sums += votes;
-            queries += voters;
-        }
-        const auto group = static_cast<float>(context_.shape.group());
-        head.global = sum_of_rows(sums);
-        for (std::size_t i = 0; i < head.global.size(); ++i)
-            head.global[i] = head.global[i] / group + head.absorbed[i];
-        std::vector<float> local = sum_of_rows(votes);
-        check_scores(view, head.global);
-        check_scores(view, local);
-        if (method_.pool != Ems::Smoothing::none)
-            local = pooled(
-                local, method_.pool == Ems::Smoothing::avg ? Pool::avg : Pool::max, method_.kernel);
-        head.scores.resize(local.size());
-        for (std::size_t i = 0; i < local.size(); ++i)
-            head.scores[i] = std::max(head.global[i] / static_cast<float>(queries),
-                                      local[i] / (group * static_cast<float>(voters)));
+        auto [global, scores] = global_local(
+            *head.view, context_.shape, head.absorbed, head.queries, method_.score_options());
+        head.global = std::move(global);
+        head.scores = std::move(scores);
         head.ranking = rank(head.scores);
     }
 
-    void compress(const Head& head, const Limit& limit, Decision& decision) const {
+    void compress(const Head& head, Position tokens, Decision& decision) const {
         const HeadId id = head.view->id;
-        if (!compresses(head, limit)) {
-            decision[id] = head.positions;
-            return;
-        }
-        if (limit.tokens < method_.sinks + method_.window) {
-            decision[id].assign(head.positions.end() - limit.tokens, head.positions.end());
+        std::vector<Position>& keep = decision[id];
+        const ByRule rule = method_.protects();
+        if (tokens < rule.first + rule.last) {
+            keep.assign(head.positions.end() - tokens, head.positions.end());
             return;
         }
         judge(head);
-        const Classes classes = classify(head, limit.tokens);
-        std::vector<Position>& keep = decision[id];
-        keep.assign(head.positions.begin(), head.positions.begin() + method_.sinks);
-        for (const Position center : classes.centers)
-            keep.push_back(head.positions[static_cast<std::size_t>(center)]);
-        keep.insert(keep.end(), head.positions.end() - method_.window, head.positions.end());
-        std::vector<Position> into =
+        const EmsClasses classes =
+            classify(head.ranked(rule), tokens, {.gamma = method_.gamma, .rho = method_.rho});
+        for (const Position entry : classes.kept)
+            keep.push_back(head.positions[static_cast<std::size_t>(entry)]);
+        const std::vector<Position> into =
             most_alike(*head.view,
                        classes.merging,
-                       classes.centers,
+                       method_.into_protected ? classes.kept : classes.centers,
                        {.least = method_.tau, .literal = method_.literal_product});
-        for (Position& center : into)
-            if (center >= 0)
-                center = classes.centers[static_cast<std::size_t>(center)];
         decision.merges(id) = merged(*head.view, head.scores, classes.merging, into);
-    }
-
-    Classes classify(const Head& head, Position tokens) const {
-        const Position held = head.held();
-        std::vector<Position> order;
-        for (const Position entry : head.ranking)
-            if (entry >= method_.sinks && entry < held - method_.window)
-                order.push_back(entry);
-        const auto kept = order.begin() + (tokens - method_.sinks - method_.window);
-        const auto end = kept + merging(head, {kept, order.end()}, tokens);
-        Classes classes{{order.begin(), kept}, {kept, end}};
-        std::sort(classes.centers.begin(), classes.centers.end());
-        std::sort(classes.merging.begin(), classes.merging.end());
-        return classes;
-    }
-
-    /// How many of the entries that give way, best first, are worth merging: until they and the
-    /// kept ones hold the share rho of the head's score, and at most gamma times as many as stay.
-    std::ptrdiff_t merging(const Head& head,
-                           std::span<const Position> given_way,
-                           Position tokens) const {
-        const auto score = [&](Position entry) {
-            return static_cast<double>(head.scores[static_cast<std::size_t>(entry)]);
-        };
-        std::vector<double> left;
-        for (const Position entry : given_way)
-            left.push_back(score(entry));
-        const double total = ordered_sum(std::span<const float>(head.scores));
-        double covered = total - ordered_sum(std::span<const double>(left));
-        std::ptrdiff_t needed = 0;
-        while (needed < std::ssize(left) && covered < method_.rho * total)
-            covered += left[static_cast<std::size_t>(needed++)];
-        const double most = std::floor(method_.gamma * tokens);
-        return static_cast<double>(needed) <= most ? needed : static_cast<std::ptrdiff_t>(most);
     }
 
     const Ems& method_;
@@ -293,12 +299,9 @@ std::unique_ptr<const Policy> make(const Arguments& arguments) {
 
 PolicyInfo ems() {
     return {.name = "ems",
-            .summary =
-                "evicts, then merges; reconstructed from the abstract, the score formula "
-                "and reviews",
-            .source =
-                "Li et al., arXiv:2412.08521; reconstructed from the abstract, the score "
-                "formula and reviews",
+            .summary = "evicts, then merges",
+            .source = "Li et al., arXiv:2412.08521",
+            .caveat = "reconstructed from the abstract, the score formula and reviews",
             .budget_rule = BudgetRule::own,
             .nested = false,
             .parameters = parameters_of<Ems>,

@@ -179,7 +179,9 @@ enum class BudgetRule {
 struct PolicyInfo {
     std::string_view name = {};
     std::string_view summary = {};
-    std::string_view source = {};    ///< paper and section, or repository
+    std::string_view source = {};  ///< paper and section, or repository
+    /// What its results are never shown without; empty for most.
+    std::string_view caveat = {};
     std::string_view variants = {};  ///< values of `compat` and what they change; empty when none
     /// Holds without `compat`; variants follow the arithmetic they are named after.
     BudgetRule budget_rule = BudgetRule::exact;

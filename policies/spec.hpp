@@ -21,6 +21,10 @@ struct PolicyRun {
 const PolicyInfo& find_policy(std::string_view name,
                               std::span<const PolicyInfo> table = policies::all());
 
+/// What results of `spec` are never shown without, `NAME: ...` for the policy and those it is
+/// composed of; empty where there is nothing to say, and for what is no spec of a known policy.
+std::string caveat_of(std::string_view spec, std::span<const PolicyInfo> table = policies::all());
+
 /// Makes the policy that `spec` names. Unknown policies and parameters, values out of range and a
 /// base where none is taken are usage errors.
 PolicyRun make_policy(std::string_view spec, std::span<const PolicyInfo> table = policies::all());

@@ -1,5 +1,6 @@
 #include "tools/diff_page.hpp"
 
+#include "policies/spec.hpp"
 #include "sim/metrics/needle.hpp"
 #include "tools/diff_page_style.hpp"
 #include "tools/visible_text.hpp"
@@ -235,8 +236,10 @@ std::string overview(const DiffSubject& subject, const std::vector<std::string>&
 }
 
 std::string side(const char* name, const char* css, const DecisionInfo& info) {
+    const std::string caveat = caveat_of(info.policy);
     return std::string("<div class=side-") + css + "><strong>" + name + ": " +
-           html_escaped(title_of(info)) + "</strong><p>" + shown(info.parameters) + "</p></div>";
+           html_escaped(title_of(info)) + "</strong><p>" + shown(info.parameters) + "</p>" +
+           (caveat.empty() ? "" : "<p>" + html_escaped(caveat) + "</p>") + "</div>";
 }
 
 std::string head_of_page(const DiffSubject& subject) {

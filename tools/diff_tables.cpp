@@ -1,5 +1,6 @@
 #include "tools/diff_tables.hpp"
 
+#include "policies/spec.hpp"
 #include "sim/csv.hpp"
 #include "tools/visible_text.hpp"
 
@@ -23,6 +24,7 @@ Json json_of(const std::vector<TokenRange>& ranges) {
 Json json_of(const DecisionInfo& info, const std::string& file) {
     return {{"file", file},
             {"policy", info.policy},
+            {"caveat", caveat_of(info.policy)},
             {"parameters", info.parameters},
             {"budget", info.budget},
             {"schedule", info.schedule},

@@ -1,3 +1,4 @@
+#include "policies/spec.hpp"
 #include "sim/metrics/needle.hpp"
 #include "tools/diff_tables.hpp"
 #include "tools/table.hpp"
@@ -281,12 +282,20 @@ std::string tie_note(const DecisionDiff& diff) {
            "(kvtape replay --scores).\n";
 }
 
+/// What the policies are never shown without, once.
+std::string caveats(const DiffSubject& subject) {
+    const std::string a = caveat_of(subject.request.a->info().policy);
+    const std::string b = caveat_of(subject.request.b->info().policy);
+    return (a.empty() ? "" : a + '\n') + (b.empty() || b == a ? "" : b + '\n');
+}
+
 }  // namespace
 
 std::string diff_text(const DiffSubject& subject) {
     const DecisionDiff& diff = subject.diff;
     std::string text = "A: " + title_of(subject.request.a->info()) + "  " + subject.name_a + '\n';
-    text += "B: " + title_of(subject.request.b->info()) + "  " + subject.name_b + "\n\n";
+    text += "B: " + title_of(subject.request.b->info()) + "  " + subject.name_b + "\n";
+    text += caveats(subject) + '\n';
     text += coverage(diff) + head_table(subject) + '\n';
     if (subject.request.trace != nullptr)
         text += needle_table(subject) + '\n';

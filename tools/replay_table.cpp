@@ -1,12 +1,15 @@
 #include "tools/replay_table.hpp"
 
 #include "core/budget.hpp"
+#include "policies/spec.hpp"
 #include "tools/table.hpp"
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <map>
+#include <numeric>
+#include <set>
 #include <tuple>
 
 namespace kvtape {
@@ -101,6 +104,15 @@ std::string footnote(const std::map<RowKey, Row>& rows) {
     return note.empty() ? "" : note + '\n';
 }
 
+/// What the policies of the table are never shown without.
+std::string caveats(const std::vector<Cell>& cells) {
+    std::set<std::string> lines;
+    for (const Cell& cell : cells)
+        if (const std::string caveat = caveat_of(cell.policy); !caveat.empty())
+            lines.insert(caveat + '\n');
+    return std::accumulate(lines.begin(), lines.end(), std::string());
+}
+
 std::vector<std::vector<std::string>> transposed(
     const std::vector<std::vector<std::string>>& lines) {
     std::vector<std::vector<std::string>> turned(lines.front().size());
@@ -131,7 +143,7 @@ std::string replay_table(const std::vector<Cell>& cells) {
         text.push_back(line);
     }
     const bool turn = columns.size() > most_columns && columns.size() > rows.size();
-    return text_table(turn ? transposed(text) : text) + footnote(rows);
+    return text_table(turn ? transposed(text) : text) + footnote(rows) + caveats(cells);
 }
 
 }  // namespace kvtape

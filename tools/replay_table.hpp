@@ -11,7 +11,7 @@ namespace kvtape {
 /// cells. `full`, `oracle` and `random` are what a reader compares with: the first two come first,
 /// `random` last, the others in between by name. A cell whose policy kept more than was asked, by
 /// more than one hundredth of the context, is marked `*`, and a line below says what it kept;
-/// `full` is not marked.
+/// `full` is not marked. The last lines hold what a policy's results are never shown without.
 std::string replay_table(const std::vector<Cell>& cells);
 
 }  // namespace kvtape

@@ -30,11 +30,27 @@ Matrix unit_rows(const HeadView& head, MatrixView from, std::span<const Position
     return unit;
 }
 
+/// Cosines of computed unit vectors may exceed one by what was rounded.
+constexpr float largest_cosine = 1.001f;
+
 /// The best center of one entry so far.
 struct Best {
     Position center = -1;
     float likeness = 0.0f;
+
+    bool is_beaten_by(float other, const Likeness& bounds) const {
+        return static_cast<double>(other) >= bounds.least && (center < 0 || other > likeness);
+    }
 };
+
+/// No center of a tile is more alike than this, whatever the values are.
+float most_to_hope(std::span<const float> keys, const Likeness& likeness) {
+    float most = std::max(maximum(keys), 0.0f);
+    if (likeness.literal)
+        for (const float cosine : keys)
+            most = std::max(most, -cosine);
+    return most * largest_cosine;
+}
 
 /// Looks for a better center among those of one tile, the first of which is `first`. `keys` holds
 /// the cosines of keys, and afterwards the likenesses.
@@ -50,12 +66,30 @@ void improve(Best& best,
         for (std::size_t i = 0; i < keys.size(); ++i)
             keys[i] = std::max(keys[i], 0.0f) * std::max(values[i], 0.0f);
     const float largest = maximum(keys);
-    if (static_cast<double>(largest) < likeness.least ||
-        (best.center >= 0 && largest <= best.likeness))
+    if (!best.is_beaten_by(largest, likeness))
         return;
     const auto at = std::find(keys.begin(), keys.end(), largest) - keys.begin();
     best = {static_cast<Position>(first + at), largest};
 }
+
+/// Cosines of some entries with the centers of a tile, a row each.
+class Tile {
+  public:
+    Tile() : cosines_(entries_at_once * centers_at_once) {}
+
+    void fill(MatrixView entries, const Packed& centers, Index first, Index width) {
+        width_ = static_cast<std::size_t>(width);
+        multiply_part(
+            entries, centers, first, mutable_view(cosines_.data(), entries.rows(), width));
+    }
+    std::span<float> row(std::size_t index) {
+        return std::span(cosines_).subspan(index * width_, width_);
+    }
+
+  private:
+    std::vector<float> cosines_;
+    std::size_t width_ = 0;
+};
 
 }  // namespace
 
@@ -69,7 +103,8 @@ std::vector<Position> most_alike(const HeadView& head,
     const Packed keys = Packed::transposed(view(unit_rows(head, head.keys, centers)));
     const Packed values = Packed::transposed(view(unit_rows(head, head.values, centers)));
     const auto all = std::ssize(centers);
-    std::vector<float> key_tile(entries_at_once * centers_at_once), value_tile(key_tile.size());
+    Tile key_tile, value_tile;
+    Matrix wanted(entries_at_once, head.values.cols());
     for (Index begin = 0; begin < std::ssize(entries); begin += entries_at_once) {
         const Index count = std::min(entries_at_once, std::ssize(entries) - begin);
         const auto rows =
@@ -79,18 +114,25 @@ std::vector<Position> most_alike(const HeadView& head,
         std::vector<Best> best(rows.size());
         for (Index first = 0; first < all; first += centers_at_once) {
             const Index width = std::min(centers_at_once, all - first);
-            multiply_part(view(own_keys), keys, first, mutable_view(key_tile.data(), count, width));
-            multiply_part(
-                view(own_values), values, first, mutable_view(value_tile.data(), count, width));
-            const auto row_of = [&](std::vector<float>& tile, std::size_t row) {
-                return std::span(tile).subspan(row * static_cast<std::size_t>(width),
-                                               static_cast<std::size_t>(width));
-            };
-            for (std::size_t row = 0; row < rows.size(); ++row)
-                improve(best[row], row_of(key_tile, row), row_of(value_tile, row), likeness, first);
+            key_tile.fill(view(own_keys), keys, first, width);
+            std::vector<std::size_t> open;  // values may make a difference
+            for (std::size_t row = 0; row < rows.size(); ++row) {
+                if (!best[row].is_beaten_by(most_to_hope(key_tile.row(row), likeness), likeness))
+                    continue;
+                wanted.row(std::ssize(open)) = own_values.row(static_cast<Index>(row));
+                open.push_back(row);
+            }
+            if (open.empty())
+                continue;
+            value_tile.fill(
+                view(wanted.data(), std::ssize(open), wanted.cols()), values, first, width);
+            for (std::size_t i = 0; i < open.size(); ++i)
+                improve(best[open[i]], key_tile.row(open[i]), value_tile.row(i), likeness, first);
         }
         for (std::size_t row = 0; row < rows.size(); ++row)
-            found[static_cast<std::size_t>(begin) + row] = best[row].center;
+            if (best[row].center >= 0)
+                found[static_cast<std::size_t>(begin) + row] =
+                    centers[static_cast<std::size_t>(best[row].center)];
     }
     return found;
 }

@@ -14,8 +14,8 @@ struct Likeness {
     bool literal = false;  ///< cosines below zero count as they are, and as 0 otherwise
 };
 
-/// For each of `entries` the index into `centers` of the one it is most alike, the first of equal
-/// ones, or -1 where none is alike. Both hold indices of entries of `head`. Memory: the rows of the
+/// For each of `entries` the one of `centers` that it is most alike, the first of equal ones, or -1
+/// where none is alike. All are indices of entries of `head`. Memory: the rows of the
 /// centers once more, and a tile of cosines.
 std::vector<Position> most_alike(const HeadView& head,
                                  std::span<const Position> entries,

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -93,6 +94,30 @@ struct Choice {
 };
 template <typename... Names>
 Choice(Names...) -> Choice<sizeof...(Names)>;
+
+/// A value of another kind, or none: it is then not set.
+template <typename Kind>
+struct Optional {
+    Kind kind;
+
+    template <typename Value>
+    bool parse(std::string_view text, std::optional<Value>& value) const {
+        Value found{};
+        if (!kind.parse(text, found))
+            return false;
+        value = found;
+        return true;
+    }
+    template <typename Value>
+    std::string text(const std::optional<Value>& value) const {
+        return value ? kind.text(*value) : "";
+    }
+    template <typename Value>
+    Json json(const std::optional<Value>& value) const {
+        return value ? kind.json(*value) : Json();
+    }
+    std::string range() const { return kind.range(); }
+};
 
 /// Layers, ascending, written `0+1+7`.
 struct LayerList {

@@ -105,6 +105,23 @@ const PolicyInfo& find_policy(std::string_view name, std::span<const PolicyInfo>
                       "; the policies are: " + joined(names, ", "));
 }
 
+std::string caveat_of(std::string_view spec, std::span<const PolicyInfo> table) {
+    std::string found;
+    // Names of policies, and of nothing else, stand at the start and behind parentheses.
+    for (std::size_t begin = 0; begin < spec.size();) {
+        const std::string_view name = spec.substr(begin, spec.substr(begin).find_first_of(":()"));
+        for (const PolicyInfo& info : table)
+            if (info.name == name && !info.caveat.empty())
+                found.append(found.empty() ? "" : "; ")
+                    .append(name)
+                    .append(": ")
+                    .append(info.caveat);
+        const std::size_t opening = spec.find('(', begin);
+        begin = opening == spec.npos ? spec.size() : opening + 1;
+    }
+    return found;
+}
+
 PolicyRun make_policy(std::string_view spec, std::span<const PolicyInfo> table) {
     const Arguments arguments = parse_spec(spec);
     const PolicyInfo& info = find_policy(arguments.name, table);

@@ -88,4 +88,22 @@ inline bool mentions(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
 }
 
+/// Fates of every sequence, in order, under one policy and budget.
+inline std::vector<std::vector<LayerFate>> fates(const Trace& trace,
+                                                 const std::string& spec,
+                                                 const std::string& budget,
+                                                 const std::string& schedule) {
+    const std::vector<PolicyRun> policies = make_policies({spec});
+    const ReplayTask task{.policy = &policies[0], .budgets = parse_budgets(budget)};
+    ReplayRequest request = request_for(trace);
+    request.schedule = Schedule::parse(schedule);
+    std::vector<std::vector<LayerFate>> found;
+    replay(request, std::span(&task, 1), [&](const Decided& decided) {
+        found.emplace_back();
+        for (std::size_t layer = 0; layer < request.layers.size(); ++layer)
+            found.back().push_back(decided.fate[layer]);
+    });
+    return found;
+}
+
 }  // namespace kvtape::tests

@@ -122,6 +122,17 @@ TEST_CASE("text and table end in the total", "[tools][diff]") {
     CHECK_THAT(text, Contains("Needle tokens that A keeps"));
 }
 
+TEST_CASE("every output says what a policy is never shown without", "[tools][diff]") {
+    const std::string caveat =
+        "ems: reconstructed from the abstract, the score formula and reviews";
+    const Comparison ems("ems"), other("snapkv");
+    CHECK(count(diff_text(ems.subject()), caveat + '\n') == 1);
+    CHECK(count(diff_page(ems.subject()), caveat) == 2);
+    CHECK(Json::parse(to_text(diff_json(ems.subject())))["b"]["caveat"] == caveat);
+    CHECK(count(diff_text(other.subject()) + diff_page(other.subject()), "reconstructed") == 0);
+    CHECK(Json::parse(to_text(diff_json(other.subject())))["b"]["caveat"] == "");
+}
+
 TEST_CASE("hostile text stays text on the page", "[tools][diff]") {
     const Comparison comparison("</div><script>x</script>\x1b\"'");
     const std::string page = diff_page(comparison.subject());

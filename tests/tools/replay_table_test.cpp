@@ -71,6 +71,18 @@ TEST_CASE("cells that keep more than was asked are marked and explained", "[tool
           "* keeps more than asked: lagkv 38 % at 5%, 41 % at 10%\n");
 }
 
+TEST_CASE("below the table stands what a policy is never shown without", "[tools][table]") {
+    CHECK(replay_table({cell("ems", "5%", 0.05, 0.05, 0.5),
+                        cell("ems:gamma=0", "5%", 0.05, 0.05, 0.25),
+                        cell("snapkv", "5%", 0.05, 0.05, 0.5)}) ==
+          "needle kept    5%\n"
+          "-----------  ----\n"
+          "ems          0.50\n"
+          "ems:gamma=0  0.25\n"
+          "snapkv       0.50\n"
+          "ems: reconstructed from the abstract, the score formula and reviews\n");
+}
+
 TEST_CASE("several policies share the footnote, and missing cells stay empty", "[tools][table]") {
     CHECK(replay_table(
               {cell("lagkv:lag=8", "0.1", 0.1, 0.2, 0.5), cell("lagkv", "5%", 0.05, 0.38, 0.5)}) ==

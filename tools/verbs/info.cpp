@@ -1,4 +1,5 @@
 #include "core/json.hpp"
+#include "policies/spec.hpp"
 #include "tools/verb.hpp"
 #include "trace/check.hpp"
 #include "trace/decisions.hpp"
@@ -167,6 +168,7 @@ Json decisions_json(const std::string& file, Unfinished unfinished) {
             {"fingerprint", info.fingerprint},
             {"trace_fingerprint", info.trace_fingerprint},
             {"policy", info.policy},
+            {"caveat", caveat_of(info.policy)},
             {"parameters", info.parameters},
             {"budget", info.budget},
             {"schedule", info.schedule},
@@ -243,6 +245,8 @@ void print_decisions(const Json& json) {
                   "query_source",
                   "loop",
                   "seed"});
+    if (json["caveat"] != "")
+        print_row("caveat", text_of(json["caveat"]));
     for (const Json& sequence : json["sequences"])
         print_row("sequence",
                   text_of(sequence["name"]) + ": " + text_of(sequence["tokens"]) + " tokens, " +

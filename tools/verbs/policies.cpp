@@ -73,6 +73,7 @@ Json to_json(const PolicyInfo& info) {
     return {{"name", info.name},
             {"summary", info.summary},
             {"source", info.source},
+            {"caveat", info.caveat},
             {"variants", info.variants},
             {"budget_rule", name_of(info.budget_rule)},
             {"nested", info.nested},
@@ -86,6 +87,7 @@ Json to_json(const PolicyInfo& info) {
               {"future", needs.future},
               {"probes", needs.probes},
               {"block", needs.block},
+              {"merges", needs.merges},
               {"statistics", needs.statistics},
               {"output_projection", needs.output_projection}}}};
 }
@@ -109,11 +111,14 @@ void print_columns(std::ostream& out, const std::vector<std::vector<std::string>
     }
 }
 
+std::string described(const PolicyInfo& info) {
+    return std::string(info.summary) + (info.caveat.empty() ? "" : "; " + std::string(info.caveat));
+}
+
 void print_list(std::ostream& out) {
     std::vector<std::vector<std::string>> rows;
     for (const PolicyInfo& info : policies::all())
-        rows.push_back(
-            {std::string(info.name), std::string(info.summary), std::string(info.source)});
+        rows.push_back({std::string(info.name), described(info), std::string(info.source)});
     print_columns(out, rows);
     out << "\nkvtape policies NAME shows parameters, needs and variants.\n";
 }
@@ -133,7 +138,7 @@ std::string example_spec(const PolicyInfo& info) {
 
 void print_page(std::ostream& out, const PolicyInfo& info) {
     const PolicyRun run = make_policy(info.name);
-    out << info.name << ": " << info.summary << "\n\n";
+    out << info.name << ": " << described(info) << "\n\n";
     std::string needs;
     for (const std::string& need : describe(run.policy->needs()))
         needs += (needs.empty() ? "" : ", ") + need;

@@ -13,12 +13,15 @@
 namespace kvtape::reference {
 
 struct EmsOptions {
-    std::size_t window = 32;
+    std::size_t recent = 32;  ///< last entries, always kept
     std::size_t sinks = 0;
+    double alpha = 1.0;
     double gamma = 4.0;
     double rho = 0.98;
     double tau = 0.5;
     bool literal = false;
+    bool into_protected = false;
+    bool inherit = true;
 };
 
 /// One entry of a KV head.
@@ -44,19 +47,54 @@ inline double cosine(const std::vector<double>& a, const std::vector<double>& b)
 }
 
 /// The Global-Local score up to the factor common to all entries.
-inline double ems_score(const EmsEntry& entry, double queries, double voters) {
-    return std::max(entry.global / queries, entry.local / voters);
+inline double ems_score(const EmsEntry& entry, double queries, double voters, double alpha = 1.0) {
+    return std::max(alpha * entry.global / queries, entry.local / voters);
+}
+
+/// How many entries each of several heads keeps when they share `budget` entries each.
+inline std::vector<std::size_t> ems_shares(const std::vector<std::vector<double>>& scores,
+                                           std::size_t budget,
+                                           const EmsOptions& options,
+                                           double& margin) {
+    struct Candidate {
+        double score;
+        std::size_t head;
+    };
+    const std::size_t by_rule = options.sinks + options.recent;
+    const std::size_t sure = std::min(budget - by_rule, budget / 5);
+    std::vector<Candidate> candidates;
+    for (std::size_t head = 0; head < scores.size(); ++head) {
+        std::vector<double> own(scores[head].begin() + static_cast<std::ptrdiff_t>(options.sinks),
+                                scores[head].end() - static_cast<std::ptrdiff_t>(options.recent));
+        std::sort(own.rbegin(), own.rend());
+        const double total = std::accumulate(scores[head].begin(), scores[head].end(), 0.0);
+        for (std::size_t i = sure; i < own.size(); ++i)
+            candidates.push_back({own[i] / total, head});
+    }
+    std::stable_sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
+        return a.score > b.score;
+    });
+    std::vector<std::size_t> shares(scores.size(), by_rule + sure);
+    const std::size_t room = scores.size() * (budget - by_rule - sure);
+    for (std::size_t i = 0; i < std::min(room, candidates.size()); ++i)
+        ++shares[candidates[i].head];
+    if (room > 0 && room < candidates.size())
+        margin = std::min(margin,
+                          std::abs(candidates[room - 1].score - candidates[room].score) /
+                              std::max(candidates[room].score, 1e-30));
+    return shares;
 }
 
 /// `center` with all `members` merged into it, weighed by `scores`.
 inline EmsEntry ems_merge(const EmsEntry& center,
                           const std::vector<EmsEntry>& members,
-                          const std::vector<double>& scores) {
+                          const std::vector<double>& scores,
+                          bool inherit) {
     const double total = std::accumulate(scores.begin(), scores.end(), 0.0);
     EmsEntry merged = center;
     std::vector<double> direction(center.key.size());
     merged.value.assign(center.value.size(), 0.0);
-    merged.global = 0.0;
+    merged.global = inherit ? 0.0 : center.global;
     double length = 0.0;
     for (std::size_t m = 0; m < members.size(); ++m) {
         const EmsEntry& member = members[m];
@@ -65,7 +103,7 @@ inline EmsEntry ems_merge(const EmsEntry& center,
         const double own = std::sqrt(
             std::inner_product(member.key.begin(), member.key.end(), member.key.begin(), 0.0));
         length += weight * own;
-        merged.global += member.global;
+        merged.global += inherit ? member.global : 0.0;
         for (std::size_t i = 0; i < direction.size(); ++i) {
             merged.value[i] += weight * member.value[i];
             direction[i] += own > 0.0 ? weight * member.key[i] / own : 0.0;
@@ -87,25 +125,25 @@ inline EmsStep ems_compress(const std::vector<EmsEntry>& held,
                             const EmsOptions& options) {
     const std::size_t count = held.size();
     EmsStep step;
-    if (budget < options.sinks + options.window) {
+    if (budget < options.sinks + options.recent) {
         step.kept.assign(held.end() - static_cast<std::ptrdiff_t>(budget), held.end());
         return step;
     }
     std::vector<double> score;
     for (const EmsEntry& entry : held)
-        score.push_back(ems_score(entry, queries, voters));
-    std::vector<std::size_t> order(count - options.sinks - options.window);
+        score.push_back(ems_score(entry, queries, voters, options.alpha));
+    std::vector<std::size_t> order(count - options.sinks - options.recent);
     std::iota(order.begin(), order.end(), options.sinks);
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
         return score[a] > score[b];
     });
     const auto cut =
-        order.begin() + static_cast<std::ptrdiff_t>(budget - options.sinks - options.window);
+        order.begin() + static_cast<std::ptrdiff_t>(budget - options.sinks - options.recent);
     std::vector<std::size_t> centers(order.begin(), cut), rest(cut, order.end());
     const auto part = [&](double a, double b) {
         step.margin = std::min(step.margin, std::abs(a - b) / std::max(std::abs(a), 1e-30));
     };
-    if (!centers.empty())
+    if (!centers.empty() && !rest.empty())
         part(score[centers.back()], score[rest.front()]);
 
     const double total = std::accumulate(score.begin(), score.end(), 0.0);
@@ -124,6 +162,12 @@ inline EmsStep ems_compress(const std::vector<EmsEntry>& held,
     if (merging > 0 && merging < rest.size())
         part(score[rest[merging - 1]], score[rest[merging]]);
 
+    const auto is_protected = [&](std::size_t entry) {
+        return entry < options.sinks || entry >= count - options.recent;
+    };
+    for (std::size_t entry = 0; entry < count; ++entry)
+        if (options.into_protected && is_protected(entry))
+            centers.push_back(entry);
     std::sort(centers.begin(), centers.end());
     std::map<std::size_t, std::vector<std::size_t>> classes;
     for (std::size_t r = 0; r < merging; ++r) {
@@ -156,12 +200,10 @@ inline EmsStep ems_compress(const std::vector<EmsEntry>& held,
         step.into[held[entry].position] = held[best_center].position;
     }
     for (std::size_t entry = 0; entry < count; ++entry) {
-        const bool protected_entry = entry < options.sinks || entry >= count - options.window;
-        if (protected_entry) {
+        const bool is_center = std::binary_search(centers.begin(), centers.end(), entry);
+        if (!is_center && is_protected(entry))
             step.kept.push_back(held[entry]);
-            continue;
-        }
-        if (!std::binary_search(centers.begin(), centers.end(), entry))
+        if (!is_center)
             continue;
         std::vector<EmsEntry> members = {held[entry]};
         std::vector<double> scores = {score[entry]};
@@ -169,8 +211,9 @@ inline EmsStep ems_compress(const std::vector<EmsEntry>& held,
             members.push_back(held[member]);
             scores.push_back(score[member]);
         }
-        step.kept.push_back(members.size() > 1 ? ems_merge(held[entry], members, scores)
-                                               : held[entry]);
+        step.kept.push_back(members.size() > 1
+                                ? ems_merge(held[entry], members, scores, options.inherit)
+                                : held[entry]);
     }
     return step;
 }
