@@ -1,6 +1,7 @@
 #include "model/transformer.hpp"
 
 #include "core/error.hpp"
+#include "core/half.hpp"
 #include "model/kv_cache.hpp"
 #include "model/safetensors.hpp"
 #include "model/weights.hpp"
@@ -259,6 +260,16 @@ const Shape& Transformer::shape() const {
 
 Backend& Transformer::backend() const {
     return state_->backend;
+}
+
+std::vector<float> Transformer::output_projection(std::int32_t layer) const {
+    const std::int64_t width = std::int64_t{state_->config.query_heads} * state_->config.head_dim;
+    const std::int64_t hidden = state_->config.hidden_size;
+    const Checkpoint::Tensor tensor =
+        state_->checkpoint.tensor(output_projection_name(layer), {hidden, width});
+    std::vector<float> values(static_cast<std::size_t>(hidden * width));
+    decode(tensor.type, tensor.bytes, values);
+    return values;
 }
 
 std::vector<float> Transformer::forward(std::span<const std::int32_t> tokens,

@@ -54,6 +54,8 @@ class Transformer {
     const Config& config() const;
     const Shape& shape() const;
     Backend& backend() const;
+    /// W_o of a layer as the checkpoint has it, [hidden_size, query_heads * head_dim].
+    std::vector<float> output_projection(std::int32_t layer) const;
 
     /// Runs `tokens` at positions cache.length()... through all layers in chunks of `chunk`,
     /// appends to the cache and returns the logits [vocab] of the last token as float32.

@@ -38,9 +38,13 @@ class Reader {
     Backend& backend_;
 };
 
+std::string attention_name(std::int32_t layer) {
+    return "model.layers." + std::to_string(layer) + ".self_attn.";
+}
+
 LayerWeights read_layer(const Reader& reader, const Config& config, std::int32_t index) {
     const std::string prefix = "model.layers." + std::to_string(index) + ".";
-    const std::string attention = prefix + "self_attn.";
+    const std::string attention = attention_name(index);
     const std::string mlp = prefix + "mlp.";
     const std::int64_t hidden = config.hidden_size;
     const std::int64_t inner = config.intermediate_size;
@@ -73,6 +77,10 @@ void refuse_more_layers(const Checkpoint& checkpoint, const Config& config) {
 }
 
 }  // namespace
+
+std::string output_projection_name(std::int32_t layer) {
+    return attention_name(layer) + "o_proj.weight";
+}
 
 Weights read_weights(const Checkpoint& checkpoint, const Config& config, Backend& backend) {
     const Reader reader(checkpoint, backend);

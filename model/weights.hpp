@@ -4,7 +4,9 @@
 #include "model/config.hpp"
 #include "model/safetensors.hpp"
 
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace kvtape::model {
@@ -26,6 +28,9 @@ struct Weights {
     std::unique_ptr<Weight> head;  ///< null when tied to the embedding
     std::vector<LayerWeights> layers;
 };
+
+/// The checkpoint's name of W_o of a layer.
+std::string output_projection_name(std::int32_t layer);
 
 /// All weights of a model, prepared by `backend`. The checkpoint must outlive them.
 Weights read_weights(const Checkpoint& checkpoint, const Config& config, Backend& backend);

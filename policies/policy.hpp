@@ -39,8 +39,8 @@ struct Observation {
     MatrixView keys = no_rows();
 };
 
-/// How the queries of the context are distributed before RoPE, per query head of a group: over the
-/// positions that `QueryStatistics` of a trace covers (from 4 to the end of the context).
+/// How the queries of the context are distributed before RoPE, per query head of a group: those at
+/// positions from `Needs::statistics_from` to the end of the context.
 struct QueryStatistics {
     MatrixView mean = no_rows();        ///< [group, head_dim]
     MatrixView covariance = no_rows();  ///< [group * head_dim, head_dim], centred, over the count
@@ -96,6 +96,7 @@ struct Needs {
     /// a driver that holds one layer at a time gives every layer its own session.
     bool merges = false;
     bool statistics = false;         ///< `HeadView::statistics`
+    Position statistics_from = 4;    ///< earlier queries do not count
     bool output_projection = false;  ///< `LayerView::output_projection`
 };
 

@@ -72,7 +72,7 @@ class CurveReplay {
         const Rotation rotation = rotation_of(request.trace->info());
         for (const ReplayTask& task : tasks) {
             const PolicyRun& policy = *task.policy;
-            demands_.push_back(demand_of(policy, request));
+            demands_.push_back(demand_of(policy, request, sequence));
             curves_.emplace_back(info(), end_);
             sessions_.push_back(policy.policy->start(
                 {.shape = shape(),

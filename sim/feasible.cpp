@@ -1,7 +1,9 @@
 #include "core/error.hpp"
 #include "sim/moments.hpp"
 #include "sim/probes.hpp"
+#include "sim/query_statistics.hpp"
 #include "sim/replay.hpp"
+#include "sim/rope.hpp"
 
 #include <algorithm>
 #include <string>
@@ -36,11 +38,8 @@ class Feasibility {
         const SequenceInfo& sequence = request_.trace->sequence(index);
         const LayerParts stored = request_.trace->stored(index);
         std::string missing = reads_attention() ? missing_rows(sequence) : "";
-        if (missing.empty() && demand_.needs.statistics &&
-            !(stored.query_mean && stored.query_covariance))
-            missing =
-                "the datasets query_mean and query_covariance are not recorded; record with "
-                "--query-statistics";
+        if (missing.empty() && demand_.needs.statistics)
+            missing = missing_statistics(sequence, stored);
         if (!missing.empty())
             throw usage_error("replaying " + policy_.spec + " over sequence " + sequence.name +
                               ": " + missing);
@@ -163,6 +162,31 @@ class Feasibility {
                                                        : how_many + wanted + " " + which;
         return "the datasets queries and logsumexp must hold rows of " + what + ", found " +
                std::to_string(rows.count) + " of them; " + remedy;
+    }
+
+    /// What is missing to know how the queries of the context are distributed.
+    std::string missing_statistics(const SequenceInfo& sequence, const LayerParts& stored) const {
+        const Position from = demand_.needs.statistics_from, end = sequence.context_len;
+        if (rotation_of(request_.trace->info()).rotary_dim == 0)
+            return "its queries cannot be turned back, because the attribute rope has no inv_freq; "
+                   "record it again";
+        if (statistics_recorded(demand_.needs, stored))
+            return "";
+        const RowRange rows = rows_between(sequence, from, end);
+        if (rows.count >= end - from)
+            return "";
+        const std::string found = "the dataset queries must hold the rows of all tokens " +
+                                  std::to_string(from) + ".." + std::to_string(end - 1) +
+                                  ", found " + std::to_string(rows.count) + " of them";
+        if (stored.query_mean && stored.query_covariance)
+            return found + "; query_mean and query_covariance are recorded, but leave out " +
+                   std::to_string(recorded_statistics_from) + " sinks, not " +
+                   std::to_string(from) +
+                   "; use sinks=" + std::to_string(recorded_statistics_from) +
+                   ", or record with --queries all";
+        return found + (from == recorded_statistics_from
+                            ? "; record with --query-statistics or --queries all"
+                            : "; record with --queries all");
     }
 
     static std::string missing_future(const SequenceInfo& sequence, Position end) {

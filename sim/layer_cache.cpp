@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "policies/parts/attention.hpp"
 #include "sim/probes.hpp"
+#include "sim/query_statistics.hpp"
 
 #include <algorithm>
 #include <numeric>
@@ -67,11 +68,11 @@ LayerParts parts_for(const Demand& demand) {
         (needs.column_sums && (demand.attends || demand.source != QuerySource::agnostic));
     return {.keys = needs.keys || needs.probes || (needs.column_sums && rows),
             .values = needs.values,
-            .queries = rows,
+            .queries = rows || demand.turned.has_value(),
             .logsumexp = rows && demand.source != QuerySource::agnostic && !needs.probes,
             .column_sums = needs.column_sums,
-            .query_mean = needs.statistics,
-            .query_covariance = needs.statistics};
+            .query_mean = needs.statistics && !demand.turned,
+            .query_covariance = needs.statistics && !demand.turned};
 }
 
 LayerParts operator|(const LayerParts& a, const LayerParts& b) {
@@ -192,8 +193,17 @@ Matrix LayerCache::column_sums(const Held& held, std::int32_t head) {
     return sums;
 }
 
-QueryStatistics LayerCache::statistics(std::int32_t head) const {
+QueryStatistics LayerCache::statistics(std::int32_t head) {
     const Index group = shape_.group(), first = head * group * dim();
+    if (demand_.turned) {
+        const QueryRows rows{data_->queries, head * group, group};
+        auto [mean, covariance] = query_statistics(
+            shape_, sequence_, rows, demand_.needs.statistics_from, *demand_.turned);
+        const float* means = copies_.emplace_back(std::move(mean)).data();
+        const float* covariances = copies_.emplace_back(std::move(covariance)).data();
+        return {.mean = kvtape::view(means, group, dim()),
+                .covariance = kvtape::view(covariances, group * dim(), dim())};
+    }
     return {.mean = kvtape::view(data_->query_mean.data() + first, group, dim()),
             .covariance =
                 kvtape::view(data_->query_covariance.data() + first * dim(), group * dim(), dim())};
@@ -221,7 +231,7 @@ void LayerCache::enter(const Block& block,
              .values = parts.values ? rows(held, held.values, data.values, head) : no_rows(),
              .observed = voters(head),
              .column_sums = parts.column_sums ? kvtape::view(held.column_sums) : no_rows(),
-             .statistics = parts.query_mean ? statistics(head) : QueryStatistics{}});
+             .statistics = demand_.needs.statistics ? statistics(head) : QueryStatistics{}});
     }
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <vector>
 
 namespace kvtape {
@@ -15,6 +16,8 @@ struct Demand {
     Needs needs;
     QuerySource source = QuerySource::agnostic;
     bool attends = false;  ///< queries behind the context add to the column sums
+    /// Set where query statistics are computed from the recorded queries: how to turn these back.
+    std::optional<Rotation> turned = {};
 };
 
 /// What must be loaded of a layer.
@@ -74,7 +77,7 @@ class LayerCache {
                     std::int32_t head) const;
     void append(Held& held, const Block& block, std::int32_t head) const;
     Matrix column_sums(const Held& held, std::int32_t head);
-    QueryStatistics statistics(std::int32_t head) const;
+    QueryStatistics statistics(std::int32_t head);
     /// Recorded queries of `[begin, end)`, and what comes with them.
     enum class With { nothing, normalisers, keys };
     Observation observation(std::int32_t head, Position begin, Position end, With with);

@@ -4,6 +4,7 @@
 #include "core/parallel.hpp"
 #include "sim/layer_cache.hpp"
 #include "sim/moments.hpp"
+#include "sim/query_statistics.hpp"
 #include "sim/rope.hpp"
 #include "sim/validate.hpp"
 
@@ -70,7 +71,7 @@ class SequenceReplay {
         const Needs needs = task.policy->policy->needs();
         Run run{.task = &task,
                 .course = needs.across_layers ? Course::in_step : Course::by_layer,
-                .demand = demand_of(*task.policy, request_),
+                .demand = demand_of(*task.policy, request_, index_),
                 .rule = rule_of(*task.policy),
                 .steps = steps_of(request_.schedule, needs, info()),
                 .session = nullptr,
@@ -324,6 +325,14 @@ Demand demand_of(const PolicyRun& policy, const ReplayRequest& request) {
     return {.needs = needs,
             .source = source_of(policy, request.source),
             .attends = needs.column_sums && request.schedule.text() != "prefill"};
+}
+
+Demand demand_of(const PolicyRun& policy, const ReplayRequest& request, std::int32_t sequence) {
+    Demand demand = demand_of(policy, request);
+    if (demand.needs.statistics &&
+        !statistics_recorded(demand.needs, request.trace->stored(sequence)))
+        demand.turned = rotation_of(request.trace->info());
+    return demand;
 }
 
 void replay(const ReplayRequest& request,

@@ -44,6 +44,8 @@ std::string supported_schedules(const Policy& policy);
 
 /// What a policy asks of the layers under the schedule and query source of a request.
 Demand demand_of(const PolicyRun& policy, const ReplayRequest& request);
+/// The same of those of one sequence, by what is recorded of it.
+Demand demand_of(const PolicyRun& policy, const ReplayRequest& request, std::int32_t sequence);
 
 /// The stream of a policy over a sequence: FNV-1a over the spec, a zero byte and the sequence's
 /// name.

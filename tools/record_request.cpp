@@ -160,6 +160,12 @@ void declare_record(options::options_description& own, options::positional_optio
         text("last=64", "WHICH"),
         "context queries to keep: last=N or all; those of question and answer always are");
     add("attention", text("none", "WHICH"), "none, or full: the kept queries' probabilities too");
+    add("query-statistics",
+        options::bool_switch(),
+        "mean and covariance of the context's queries too (expected_attention)");
+    add("output-projection",
+        options::bool_switch(),
+        "the matrix behind attention (W_o) of every layer too (criticalkv)");
     add("overwrite", options::bool_switch(), "replace the file when it exists");
     add("out", options::value<std::string>()->required()->value_name("FILE"), "the trace to write");
 }
@@ -191,6 +197,8 @@ RecordRequest read_record_request(const Invocation& invocation) {
         static_cast<Position>(whole_number(invocation, "max-new-tokens", 0, most_tokens));
     request.recording.context_queries = read_queries(text("queries"));
     request.recording.attention = one_of(invocation, "attention", {"none", "full"}) == "full";
+    request.recording.query_statistics = values["query-statistics"].as<bool>();
+    request.output_projection = values["output-projection"].as<bool>();
     request.recording.threads = invocation.common.threads;
     request.device = one_of(invocation, "device", {"auto", "cpu", "cuda"});
     request.element_type = read_element_type(text("dtype"));

@@ -27,6 +27,7 @@ struct RecordRequest {
     RecordingOptions recording;
     std::string device = "auto";
     std::optional<ElementType> element_type;
+    bool output_projection = false;  ///< store W_o of every layer
     bool overwrite = false;
 };
 

@@ -17,6 +17,14 @@ namespace kvtape {
 namespace {
 
 constexpr std::int32_t logits_kept = 20;
+/// The first tokens attract attention whatever they are; their queries do not count.
+constexpr Position statistics_from = 4;
+
+Rotation rotation_of(const model::Config& config) {
+    return {.rotary_dim = config.head_dim,
+            .interleaved = false,
+            .inv_freq = config.inverse_frequencies};
+}
 
 /// Turns [n, heads, width] into [heads, n, width].
 std::vector<float> heads_first(const std::vector<float>& rows,
@@ -88,19 +96,61 @@ QueryRecorder::QueryRecorder(const Shape& shape, Position first, std::function<v
 TapRequest QueryRecorder::wants(std::int32_t, const Block& block) {
     if (ran_)
         ran_(block.begin);
-    const Position begin = std::max(first_, block.begin);
+    const Position first = statistics_ ? std::min(first_, statistics_->begin) : first_;
+    const Position begin = std::max(first, block.begin);
     wanted_.resize(static_cast<std::size_t>(std::max(0, block.end - begin)));
     std::iota(wanted_.begin(), wanted_.end(), begin);
     return {.positions = wanted_};
 }
 
+void QueryRecorder::gather_statistics(Rotation rotation,
+                                      Position begin,
+                                      Position end,
+                                      int threads) {
+    const auto heads = static_cast<std::size_t>(shape_.layers * shape_.query_heads);
+    statistics_ = Statistics{.rotation = std::move(rotation),
+                             .begin = begin,
+                             .end = end,
+                             .threads = threads,
+                             .moments = std::vector(heads, QueryMoments(shape_.head_dim)),
+                             .positions = {},
+                             .turns = {}};
+}
+
+void QueryRecorder::count(const TapRows& rows) {
+    Statistics& statistics = *statistics_;
+    const auto first =
+        std::lower_bound(rows.positions.begin(), rows.positions.end(), statistics.begin);
+    const auto last = std::lower_bound(first, rows.positions.end(), statistics.end);
+    const std::vector<Position> positions(first, last);
+    if (!statistics.turns || statistics.positions != positions) {
+        statistics.positions = positions;
+        statistics.turns.emplace(statistics.rotation, positions);
+    }
+    const auto all = static_cast<Eigen::Index>(rows.positions.size());
+    const Eigen::Index skipped = first - rows.positions.begin();
+    const auto heads = static_cast<std::size_t>(shape_.query_heads);
+    parallel_for(heads, statistics.threads, [&](std::size_t head) {
+        const Eigen::Index row = static_cast<Eigen::Index>(head) * all + skipped;
+        statistics.moments[static_cast<std::size_t>(rows.layer) * heads + head].add(
+            *statistics.turns,
+            MatrixView(rows.queries.data() + row * rows.queries.outerStride(),
+                       std::ssize(positions),
+                       shape_.head_dim,
+                       Eigen::OuterStride<>(rows.queries.outerStride())));
+    });
+}
+
 void QueryRecorder::take(const TapRows& rows) {
+    if (statistics_)
+        count(rows);
     Rows& layer = layers_[static_cast<std::size_t>(rows.layer)];
     const auto count = static_cast<Eigen::Index>(rows.positions.size());
     const auto append = [](std::vector<float>& to, const float* from, Eigen::Index size) {
         to.insert(to.end(), from, from + size);
     };
-    for (Eigen::Index row = 0; row < count; ++row)
+    const auto kept = std::lower_bound(rows.positions.begin(), rows.positions.end(), first_);
+    for (Eigen::Index row = kept - rows.positions.begin(); row < count; ++row)
         for (Eigen::Index head = 0; head < shape_.query_heads; ++head) {
             const Eigen::Index at = head * count + row;
             append(layer.queries, rows.queries.row(at).data(), shape_.head_dim);
@@ -121,6 +171,17 @@ void QueryRecorder::fill(std::int32_t layer, LayerData& data) const {
     data.queries = heads_first(rows.queries, shape_.query_heads, shape_.head_dim);
     data.outputs = heads_first(rows.outputs, shape_.query_heads, shape_.head_dim);
     data.logsumexp = heads_first(rows.logsumexp, shape_.query_heads, 1);
+    if (!statistics_)
+        return;
+    const auto heads = static_cast<std::size_t>(shape_.query_heads);
+    for (std::size_t head = 0; head < heads; ++head) {
+        const QueryMoments& moments =
+            statistics_->moments[static_cast<std::size_t>(layer) * heads + head];
+        const std::vector<float> mean = moments.mean(), covariance = moments.covariance();
+        data.query_mean.insert(data.query_mean.end(), mean.begin(), mean.end());
+        data.query_covariance.insert(
+            data.query_covariance.end(), covariance.begin(), covariance.end());
+    }
 }
 
 Recording::Recording(model::Transformer& model,
@@ -131,6 +192,9 @@ Recording::Recording(model::Transformer& model,
       options_(options),
       queries_(model.shape(), first_query(prompt, options.context_queries), options.progress),
       cache_(model, prompt.context_len) {
+    if (options.query_statistics)
+        queries_.gather_statistics(
+            rotation_of(model.config()), statistics_from, prompt.context_len, options.threads);
     const model::Generation generation =
         model::generate(model,
                         prompt.tokens,

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "core/query_moments.hpp"
+#include "core/rotation.hpp"
 #include "core/tap.hpp"
 #include "model/tokenizer.hpp"
 #include "model/transformer.hpp"
@@ -10,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,13 +26,16 @@ class QueryRecorder : public Tap {
   public:
     /// `ran` is told, whenever a layer is about to run, how many positions came before.
     QueryRecorder(const Shape& shape, Position first, std::function<void(Position)> ran = {});
+    /// Also gathers how the queries of positions [begin, end) are distributed before `rotation`.
+    void gather_statistics(Rotation rotation, Position begin, Position end, int threads);
 
     TapRequest wants(std::int32_t layer, const Block& block) override;
     void take(const TapRows& rows) override;
 
     /// `first`, ... as far as the model has run.
     std::vector<Position> positions() const;
-    /// Sets queries, outputs and logsumexp of one layer, heads first.
+    /// Sets queries, outputs and logsumexp of one layer, heads first, and the statistics if they
+    /// were gathered.
     void fill(std::int32_t layer, LayerData& data) const;
 
   private:
@@ -39,18 +45,30 @@ class QueryRecorder : public Tap {
         std::vector<float> outputs;    ///< [Tq, query_heads, head_dim]
         std::vector<float> logsumexp;  ///< [Tq, query_heads]
     };
+    struct Statistics {
+        Rotation rotation;
+        Position begin = 0, end = 0;
+        int threads = 1;
+        std::vector<QueryMoments> moments;  ///< [layers, query_heads]
+        /// Of the rows that were taken last; layers share them.
+        std::vector<Position> positions;
+        std::optional<Turns> turns;
+    };
+    void count(const TapRows& rows);
 
     Shape shape_;
     Position first_;
     std::function<void(Position)> ran_;
     std::vector<Position> wanted_;
     std::vector<Rows> layers_;
+    std::optional<Statistics> statistics_;
 };
 
 struct RecordingOptions {
     Position context_queries = 64;  ///< how many of the context's last queries are kept; -1 = all
     Position max_new_tokens = 96;
-    bool attention = false;  ///< keep the probability rows of the recorded queries too
+    bool attention = false;         ///< keep the probability rows of the recorded queries too
+    bool query_statistics = false;  ///< keep mean and covariance of the context's queries too
     int threads = 1;
     /// Told how many positions the model has run over, again and again while it runs.
     std::function<void(Position)> progress = {};

@@ -69,6 +69,14 @@ void refuse_not_finite(const HeadView& head) {
                       {head.column_sums.data() + r * head.column_sums.outerStride(),
                        static_cast<std::size_t>(head.column_sums.cols())},
                       head.positions);
+    for (const MatrixView& moments : {head.statistics.mean, head.statistics.covariance})
+        for (Eigen::Index r = 0; r < moments.rows(); ++r)
+            if (!all_finite({moments.data() + r * moments.outerStride(),
+                             static_cast<std::size_t>(moments.cols())}))
+                throw format_error("scoring layer " + std::to_string(head.id.layer) + ", KV head " +
+                                   std::to_string(head.id.head) +
+                                   ": the mean or the covariance of its queries holds a number "
+                                   "that is not finite; record the sequence again");
     throw format_error("scoring layer " + std::to_string(head.id.layer) + ", KV head " +
                        std::to_string(head.id.head) +
                        ": the recorded numbers are finite but too large to score in float32");

@@ -37,4 +37,31 @@ with h5py.File(sys.argv[1]) as trace:
             assert layer["keys"].shape == layer["values"].shape == (heads, tokens, size)
 PYTHON
 fi
+
+expect_success record --workload passkey:digits=5 --sequences 1 --length 160 --threads 2 \
+    --query-statistics --output-projection --out extra.kvtape.h5 || finish
+expect_success check extra.kvtape.h5
+expect_success replay extra.kvtape.h5 --policy expected_attention --budget 25% --out extra
+expect_refusal 2 'leave out 4 sinks, not 8' replay extra.kvtape.h5 --policy expected_attention:sinks=8 \
+    --budget 25% --out extra
+expect_refusal 2 'record with --query-statistics or --queries all' replay "$small" \
+    --policy expected_attention --budget 25% --out none
+if [[ -n $h5py ]]; then
+    "$h5py" - extra.kvtape.h5 <<'PYTHON' || complain 'h5py reads other statistics or projections'
+import sys
+
+import h5py
+
+with h5py.File(sys.argv[1]) as trace:
+    heads, size, width = (int(trace.attrs[name]) for name in ("query_heads", "head_dim", "hidden_size"))
+    for layer in trace["sequences/0000/layers"].values():
+        covariance = layer["query_covariance"][:]
+        assert layer["query_mean"].shape == (heads, size)
+        assert covariance.shape == (heads, size, size)
+        assert (covariance == covariance.transpose(0, 2, 1)).all()
+        assert (covariance.diagonal(axis1=1, axis2=2) >= 0).all()
+    for layer in trace["model/layers"].values():
+        assert layer["output_projection"].shape == (width, heads * size)
+PYTHON
+fi
 finish

@@ -39,7 +39,8 @@ std::vector<std::string> specs() {
                                 "snapkv:window=16,pool=max,group=before",
                                 "knorm:compat=kvpress",
                                 "streaming_llm:sinks=40",
-                                "snapkv:window=400"})
+                                "snapkv:window=400",
+                                "expected_attention:covariance=0,future=9,sinks=0"})
         list.emplace_back(variant);
     return list;
 }

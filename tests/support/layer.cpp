@@ -73,12 +73,20 @@ Layer random_layer(const Shape& shape,
     layer.data.keys = draw_many(random, stream, shape.kv_heads * entries);
     layer.data.values = draw_many(random, stream + 1, shape.kv_heads * entries);
     layer.data.queries = draw_many(random, stream + 2, shape.query_heads * entries);
+    layer.rotation = {
+        .rotary_dim = shape.head_dim / 2 * 2, .interleaved = number % 2 == 1, .inv_freq = {}};
+    for (std::int32_t i = 0; i < layer.rotation.rotary_dim; i += 2)
+        layer.rotation.inv_freq.push_back(std::pow(1e4, -static_cast<double>(i) / shape.head_dim));
+    const std::int64_t hidden = shape.hidden_size == 0 ? shape.head_dim : shape.hidden_size;
+    layer.output_projection =
+        draw_many(random, 1000 + stream, hidden * shape.query_heads * shape.head_dim);
     fill_statistics(layer);
     return layer;
 }
 
 ContextViews::ContextViews(const Layer& layer, const Needs& needs, QuerySource source)
     : layer_(layer),
+      projects_(needs.output_projection),
       positions_(size(layer.context_len)) {
     const Shape& shape = layer.shape;
     const Eigen::Index held = layer.context_len;
@@ -102,6 +110,25 @@ ContextViews::ContextViews(const Layer& layer, const Needs& needs, QuerySource s
                 Eigen::OuterStride<>(layer.length));
     }
     observe(needs, source);
+    if (needs.statistics)
+        describe_queries(needs.statistics_from);
+}
+
+void ContextViews::describe_queries(Position from) {
+    const Shape& shape = layer_.shape;
+    const Eigen::Index dim = shape.head_dim, group = shape.group();
+    for (std::size_t i = 0; i < heads_.size(); ++i)
+        distributions_.push_back(reference::query_distribution(layer_.data.queries,
+                                                               layer_.query_positions,
+                                                               static_cast<Eigen::Index>(i) * group,
+                                                               group,
+                                                               dim,
+                                                               {from, layer_.context_len},
+                                                               layer_.rotation));
+    for (std::size_t i = 0; i < heads_.size(); ++i)
+        new (&heads_[i].statistics) QueryStatistics{
+            .mean = kvtape::view(distributions_[i].mean.data(), group, dim),
+            .covariance = kvtape::view(distributions_[i].covariance.data(), group * dim, dim)};
 }
 
 void ContextViews::observe(const Needs& needs, QuerySource source) {
@@ -149,7 +176,15 @@ void ContextViews::observe(const Needs& needs, QuerySource source) {
 }
 
 LayerView ContextViews::view() const {
-    return {layer_.number, {0, layer_.context_len, false}, heads_};
+    const Eigen::Index width = Eigen::Index{layer_.shape.query_heads} * layer_.shape.head_dim;
+    return {.layer = layer_.number,
+            .block = {0, layer_.context_len, false},
+            .heads = heads_,
+            .output_projection = projects_
+                                     ? kvtape::view(layer_.output_projection.data(),
+                                                    std::ssize(layer_.output_projection) / width,
+                                                    width)
+                                     : no_rows()};
 }
 
 namespace {
@@ -183,6 +218,7 @@ std::unique_ptr<Session> observed_session(const Policy& policy,
                                           std::span<const Layer> layers,
                                           const Run& run) {
     SessionContext context{.shape = layers[0].shape,
+                           .rotation = layers[0].rotation,
                            .context_len = layers[0].context_len,
                            .prompt_len = layers[0].length,
                            .random = run.random,

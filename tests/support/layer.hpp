@@ -1,6 +1,7 @@
 #pragma once
 
 #include "policies/policy.hpp"
+#include "tests/support/twins/queries.hpp"
 #include "trace/trace.hpp"
 
 #include <cstdint>
@@ -18,6 +19,8 @@ struct Layer {
     Position length = 0;
     std::vector<Position> query_positions;
     LayerData data;
+    Rotation rotation = {};
+    std::vector<float> output_projection = {};  ///< W_o, [hidden_size, query_heads * head_dim]
 };
 
 /// A layer drawn from `random`, all queries recorded, its statistics computed in double precision.
@@ -40,12 +43,15 @@ class ContextViews {
 
   private:
     void observe(const Needs& needs, QuerySource source);
+    void describe_queries(Position from);
 
     const Layer& layer_;
+    bool projects_;
     std::vector<Position> positions_;
     std::vector<Position> observed_;
     std::vector<std::vector<float>> queries_;
     std::vector<std::vector<float>> logsumexp_;
+    std::vector<reference::QueryDistribution> distributions_;
     std::vector<HeadView> heads_;
 };
 

@@ -1,6 +1,9 @@
 #include "tools/recording.hpp"
 
+#include "core/half.hpp"
+#include "model/safetensors.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/twins/queries.hpp"
 #include "tools/workload/workload.hpp"
 
 #include <algorithm>
@@ -77,6 +80,45 @@ TEST_CASE("The last context queries, the question's and the answer's are recorde
         for (std::size_t i = 0; i < queries * 64; ++i)
             REQUIRE(at(last.queries, head * queries * 64 + i) ==
                     at(all.queries, (head * tokens + 86) * 64 + i));
+}
+
+TEST_CASE("Statistics of queries are those of the context's queries before RoPE",
+          "[tools][recording]") {
+    Setting setting;
+    const Recording recording =
+        setting.record({.context_queries = 10, .query_statistics = true, .threads = 2});
+    const Recording whole = setting.record({.context_queries = -1});
+    const Rotation rotation{.rotary_dim = 64,
+                            .inv_freq = setting.model.config().inverse_frequencies};
+    CHECK(recording.sequence().query_positions.front() == 86);
+    for (const std::int32_t layer : {0, 5}) {
+        const LayerData data = recording.layer(layer), all = whole.layer(layer);
+        CHECK(all.query_mean.empty());
+        CHECK(all.query_covariance.empty());
+        CHECK(data.queries.size() < all.queries.size());
+        const auto expected = reference::query_distribution(
+            all.queries, whole.sequence().query_positions, 0, 8, 64, {4, 96}, rotation);
+        REQUIRE(data.query_mean.size() == 8 * 64);
+        REQUIRE(data.query_covariance.size() == 8 * 64 * 64);
+        for (std::size_t i = 0; i < data.query_mean.size(); ++i)
+            REQUIRE(at(data.query_mean, i) == Approx(at(expected.mean, i)).margin(1e-5));
+        for (std::size_t i = 0; i < data.query_covariance.size(); ++i)
+            REQUIRE(at(data.query_covariance, i) ==
+                    Approx(at(expected.covariance, i)).margin(1e-4));
+    }
+}
+
+TEST_CASE("W_o of a layer is what the checkpoint holds", "[tools][recording]") {
+    Setting setting;
+    const std::vector<float> projection = setting.model.output_projection(2);
+    const auto hidden = static_cast<std::size_t>(setting.model.shape().hidden_size);
+    REQUIRE(projection.size() == hidden * 8 * 64);
+    const auto checkpoint = model::Checkpoint::open(setting.folder);
+    const auto stored = checkpoint.tensor("model.layers.2.self_attn.o_proj.weight",
+                                          {static_cast<std::int64_t>(hidden), 8 * 64});
+    std::vector<float> decoded(projection.size());
+    decode(stored.type, stored.bytes, decoded);
+    CHECK(projection == decoded);
 }
 
 TEST_CASE("Text, answer and logits belong to the tokens that were fed", "[tools][recording]") {

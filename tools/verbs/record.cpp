@@ -96,6 +96,8 @@ int run(const Invocation& invocation) {
     TraceWriter writer(request.out,
                        describe_trace(model, request.model),
                        request.overwrite ? Existing::replace : Existing::refuse);
+    for (std::int32_t layer = 0; request.output_projection && layer < model.shape().layers; ++layer)
+        writer.write_output_projection(layer, model.output_projection(layer));
     const std::vector<TaskTally> tallies =
         record_all(model, tokenizer, prompts, request, writer, invocation.common.quiet);
     print(tallies, request, writer.finish(), invocation.common.json);
