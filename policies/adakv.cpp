@@ -1,13 +1,8 @@
-#include "core/error.hpp"
 #include "core/parallel.hpp"
-#include "core/topk.hpp"
-#include "policies/parts/scored.hpp"
-#include "policies/spec.hpp"
+#include "policies/parts/head_budgets.hpp"
+#include "policies/parts/scoring_base.hpp"
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <limits>
 
 namespace kvtape::policies {
 namespace {
@@ -27,31 +22,6 @@ struct AdaKv {
     }
 };
 
-/// All scored entries of one layer, best first: equal scores by head, then by position.
-struct LayerRanking {
-    struct Entry {
-        std::int32_t head = 0;
-        Position entry = 0;  ///< index into what the head holds
-    };
-    std::vector<Entry> order;
-};
-
-LayerRanking rank_layer(const ScoredSession& base, std::int32_t layer, std::int32_t kv_heads) {
-    std::vector<float> scores;
-    std::vector<LayerRanking::Entry> entries;
-    for (std::int32_t head = 0; head < kv_heads; ++head) {
-        const Scores& own = base.raw_scores({layer, head});
-        scores.insert(scores.end(), own.begin(), own.end());
-        for (Position entry = 0; entry < std::ssize(own); ++entry)
-            entries.push_back({head, entry});
-    }
-    LayerRanking ranking;
-    ranking.order.reserve(entries.size());
-    for (const Position place : rank(scores))
-        ranking.order.push_back(entries[static_cast<std::size_t>(place)]);
-    return ranking;
-}
-
 class AdaSession final : public Session {
   public:
     AdaSession(const AdaKv& method,
@@ -60,22 +30,20 @@ class AdaSession final : public Session {
         : method_(method),
           base_(std::move(base)),
           context_(context),
-          rankings_(static_cast<std::size_t>(context.shape.layers)) {}
+          budgets_(method.alpha, method.compat, *base_, context.shape) {}
 
     void observe(const LayerView& layer) override {
         base_->observe(layer);
-        rankings_[static_cast<std::size_t>(layer.layer)] =
-            rank_layer(*base_, layer.layer, context_.shape.kv_heads);
+        budgets_.observe(layer.layer);
     }
 
     Decision decide(const Block&, const Limit& limit) const override {
         const std::int32_t kv_heads = context_.shape.kv_heads;
         Decision decision(context_.shape.layers, kv_heads);
-        parallel_for(rankings_.size(), context_.threads, [&](std::size_t i) {
+        const auto layers = static_cast<std::size_t>(context_.shape.layers);
+        parallel_for(layers, context_.threads, [&](std::size_t i) {
             const auto layer = static_cast<std::int32_t>(i);
-            const std::vector<Position> tokens = method_.compat == Compat::kvpress
-                                                     ? with_floor(layer, limit)
-                                                     : shrunk_to_mean(layer, limit);
+            const std::vector<Position> tokens = budgets_.tokens(layer, limit);
             for (std::int32_t head = 0; head < kv_heads; ++head)
                 decision[{layer, head}] =
                     kept({layer, head}, tokens[static_cast<std::size_t>(head)]);
@@ -88,8 +56,6 @@ class AdaSession final : public Session {
     }
 
   private:
-    std::size_t heads() const { return static_cast<std::size_t>(context_.shape.kv_heads); }
-
     /// With compat=kvpress what is kept by rule is a tie, of which the earliest stay when not all
     /// can.
     std::vector<Position> kept(HeadId id, Position tokens) const {
@@ -104,118 +70,31 @@ class AdaSession final : public Session {
         return keep;
     }
 
-    /// What each head keeps by rule when all keep `tokens`.
-    std::vector<ByRule> rules(std::int32_t layer, Position tokens) const {
-        std::vector<ByRule> found;
-        for (std::int32_t head = 0; head < context_.shape.kv_heads; ++head)
-            found.push_back(
-                base_->rule({layer, head}, std::min(tokens, base_->held({layer, head}))));
-        return found;
-    }
-
-    bool is_free(const LayerRanking::Entry& entry,
-                 std::int32_t layer,
-                 const std::vector<ByRule>& rules) const {
-        const ByRule& rule = rules[static_cast<std::size_t>(entry.head)];
-        return entry.entry >= rule.first &&
-               entry.entry < base_->held({layer, entry.head}) - rule.last;
-    }
-
-    /// The authors' form (Ada-SnapKV): a head gets its share of the layer's best free entries,
-    /// drawn towards the mean by alpha, and what it keeps by rule on top.
-    std::vector<Position> shrunk_to_mean(std::int32_t layer, const Limit& limit) const {
-        const std::vector<ByRule> by_rule = rules(layer, limit.tokens);
-        std::vector<Position> share(heads()), tokens(heads());
-        std::int64_t room = 0;
-        for (const ByRule& rule : by_rule)
-            room += std::max(0, limit.tokens - rule.first - rule.last);
-        for (const LayerRanking::Entry& entry : rankings_[static_cast<std::size_t>(layer)].order) {
-            if (room == 0)
-                break;
-            if (!is_free(entry, layer, by_rule))
-                continue;
-            ++share[static_cast<std::size_t>(entry.head)];
-            --room;
-        }
-        for (std::size_t head = 0; head < tokens.size(); ++head) {
-            const Position ruled = by_rule[head].first + by_rule[head].last;
-            const Position held = base_->held({layer, static_cast<std::int32_t>(head)});
-            const double base = std::max(0, limit.tokens - ruled);
-            const double own =
-                (1.0 - method_.alpha) * share[head] + std::floor(method_.alpha * base);
-            tokens[head] = std::min(held, ruled + static_cast<Position>(std::nearbyint(own)));
-            if (limit.tokens >= held)
-                tokens[head] = held;
-        }
-        return tokens;
-    }
-
-    /// AdaKVPress: every head is sure of its best floor(alpha * B); the rest of the layer's total
-    /// goes to the best entries of all heads.
-    std::vector<Position> with_floor(std::int32_t layer, const Limit& limit) const {
-        std::vector<Position> tokens(heads());
-        std::int64_t room = 0;
-        Position most = 0;
-        for (std::size_t head = 0; head < tokens.size(); ++head) {
-            const Position held = base_->held({layer, static_cast<std::int32_t>(head)});
-            const Position budget = kvpress_tokens(limit, held);
-            most = std::max(most, budget);
-            room += budget;
-        }
-        const Position sure =
-            method_.alpha > 0.0
-                ? std::max(1, static_cast<Position>(std::floor(method_.alpha * most)))
-                : 0;
-        room -= static_cast<std::int64_t>(tokens.size()) * sure;
-        const auto take = [&](std::size_t head, Position count) {
-            for (; count > 0 && room > 0; --count)
-                room -= ++tokens[head] > sure ? 1 : 0;
-        };
-        // What is kept by rule stands above every score, in the order of the heads, and a window
-        // that alone exceeds the budget competes whole.
-        std::vector<ByRule> by_rule = rules(layer, most);
-        if (by_rule[0].first + by_rule[0].last >= most)
-            by_rule = rules(layer, std::numeric_limits<Position>::max());
-        for (std::size_t head = 0; head < tokens.size(); ++head)
-            take(head, by_rule[head].first + by_rule[head].last);
-        for (const LayerRanking::Entry& entry : rankings_[static_cast<std::size_t>(layer)].order)
-            if (is_free(entry, layer, by_rule))
-                take(static_cast<std::size_t>(entry.head), 1);
-        for (std::size_t head = 0; head < tokens.size(); ++head)
-            tokens[head] = std::clamp(
-                tokens[head], sure, base_->held({layer, static_cast<std::int32_t>(head)}));
-        return tokens;
-    }
-
     const AdaKv& method_;
     std::unique_ptr<ScoredSession> base_;
     SessionContext context_;
-    std::vector<LayerRanking> rankings_;
+    HeadBudgets budgets_;
 };
 
 class AdaPolicy final : public Policy {
   public:
-    AdaPolicy(AdaKv method, PolicyRun base, const ScoringPolicy& scoring)
-        : method_(method),
-          base_(std::move(base)),
-          scoring_(scoring) {}
+    AdaPolicy(AdaKv method, ScoringBase base) : method_(method), base_(std::move(base)) {}
 
-    Needs needs() const override { return scoring_.needs(); }
+    Needs needs() const override { return base_.scoring->needs(); }
     Json parameters() const override {
         Json values = echo_parameters(method_);
-        values["base"] = base_.spec;
-        values["base_parameters"] = scoring_.parameters();
+        echo_base(base_, values);
         return values;
     }
-    void expect_fit(const Shape& shape) const override { scoring_.expect_fit(shape); }
+    void expect_fit(const Shape& shape) const override { base_.scoring->expect_fit(shape); }
     std::unique_ptr<Session> start(const SessionContext& context) const override {
-        return std::make_unique<AdaSession>(method_, scoring_.start_scoring(context), context);
+        return std::make_unique<AdaSession>(
+            method_, base_.scoring->start_scoring(context), context);
     }
 
   private:
     AdaKv method_;
-    PolicyRun base_;
-    const ScoringPolicy& scoring_;  ///< the policy of `base_`
+    ScoringBase base_;
 };
 
 std::unique_ptr<const Policy> make(const Arguments& arguments) {
@@ -226,13 +105,8 @@ std::unique_ptr<const Policy> make(const Arguments& arguments) {
     if (spec.empty())
         spec = method.compat == Compat::kvpress ? "snapkv"
                                                 : "snapkv:window=32,kernel=7,pool=max,group=before";
-    PolicyRun base = make_policy(spec);
-    const auto* scoring = dynamic_cast<const ScoringPolicy*>(base.policy.get());
-    if (scoring == nullptr || !scoring->scores())
-        throw usage_error("policy adakv: " + std::string(base.info->name) +
-                          " does not score tokens, so heads cannot be compared by it; name a base "
-                          "that scores, such as adakv(snapkv)");
-    return std::make_unique<AdaPolicy>(method, std::move(base), *scoring);
+    return std::make_unique<AdaPolicy>(
+        method, make_scoring_base("adakv", spec, "heads cannot be compared by it"));
 }
 
 }  // namespace

@@ -48,6 +48,7 @@ std::vector<float> mean_direction(MatrixView rows, std::span<float> inverse_leng
 /// Keys that point away from the mean direction of all keys are the distinctive ones: kept first
 /// are those with the smallest cosine to it.
 struct KeyDiff {
+    static constexpr bool may_be_negative = true;
     Compat compat = Compat::none;
 
     void fields(auto& field) {

@@ -8,6 +8,7 @@ namespace {
 
 /// Keys with a small norm tend to draw attention, so they are kept.
 struct Knorm {
+    static constexpr bool may_be_negative = true;
     Compat compat = Compat::none;
 
     void fields(auto& field) {

@@ -75,6 +75,8 @@ class ScoringPolicy : public Policy {
     virtual std::unique_ptr<ScoredSession> start_scoring(const SessionContext& context) const = 0;
     /// False for policies of rules alone.
     virtual bool scores() const = 0;
+    /// Whether scores may lie below zero, so that weighing them makes no sense.
+    virtual bool may_be_negative() const = 0;
     std::unique_ptr<Session> start(const SessionContext& context) const final {
         return start_scoring(context);
     }
@@ -89,6 +91,7 @@ class ScoringPolicy : public Policy {
 ///
 /// and, where they differ from "the best min(limit, held) scores",
 ///
+///     static constexpr bool may_be_negative = true;  // scores may lie below zero
 ///     Moments moments() const;  // where it also decides block by block, or while decoding
 ///     ByRule by_rule(Position budget, Position held) const;
 ///     Position budget(const Limit&, Position held) const;           // or
@@ -104,6 +107,11 @@ class ScoredPolicy final : public ScoringPolicy {
         }
         || requires(const LayerView& layer) {
             method_.score_layer(layer, SessionContext{});
+        };
+    }
+    bool may_be_negative() const override {
+        return requires {
+            Method::may_be_negative;
         };
     }
     Needs needs() const override { return method_.needs(); }

@@ -41,11 +41,14 @@ fi
 expect_success record --workload passkey:digits=5 --sequences 1 --length 160 --threads 2 \
     --query-statistics --output-projection --out extra.kvtape.h5 || finish
 expect_success check extra.kvtape.h5
-expect_success replay extra.kvtape.h5 --policy expected_attention --budget 25% --out extra
+expect_success replay extra.kvtape.h5 --policy expected_attention \
+    --policy 'criticalkv(expected_attention)' --budget 25% --out extra
 expect_refusal 2 'leave out 4 sinks, not 8' replay extra.kvtape.h5 --policy expected_attention:sinks=8 \
     --budget 25% --out extra
 expect_refusal 2 'record with --query-statistics or --queries all' replay "$small" \
     --policy expected_attention --budget 25% --out none
+expect_refusal 2 'record with --output-projection' replay "$small" --policy 'criticaladakv(h2o)' \
+    --budget 25% --out none
 if [[ -n $h5py ]]; then
     "$h5py" - extra.kvtape.h5 <<'PYTHON' || complain 'h5py reads other statistics or projections'
 import sys

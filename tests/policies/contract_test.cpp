@@ -40,7 +40,10 @@ std::vector<std::string> specs() {
                                 "knorm:compat=kvpress",
                                 "streaming_llm:sinks=40",
                                 "snapkv:window=400",
-                                "expected_attention:covariance=0,future=9,sinks=0"})
+                                "expected_attention:covariance=0,future=9,sinks=0",
+                                "criticalkv(expected_attention):stage1=0.3",
+                                "criticaladakv(h2o):compat=kvpress",
+                                "dropkv:window=7"})
         list.emplace_back(variant);
     return list;
 }
@@ -143,6 +146,7 @@ TEST_CASE("decisions and scores are the same bits for any threads and instructio
 
 TEST_CASE("heads are judged alone: permuting them permutes the decision", "[policies][contract]") {
     const std::vector<std::int32_t> from{2, 0, 1};
+    constexpr std::size_t projected = shape.query_heads * shape.head_dim;
     std::vector<Layer> permuted = layers();
     for (std::size_t number = 0; number < permuted.size(); ++number) {
         const auto move = [&](const std::vector<float>& source, std::vector<float>& target) {
@@ -159,6 +163,15 @@ TEST_CASE("heads are judged alone: permuting them permutes the decision", "[poli
         move(data.queries, permuted[number].data.queries);
         move(data.logsumexp, permuted[number].data.logsumexp);
         move(data.column_sums, permuted[number].data.column_sums);
+        const std::vector<float>& projection = layers()[number].output_projection;
+        for (std::size_t row = 0; row < projection.size(); row += projected)
+            for (std::size_t head = 0; head < from.size(); ++head)
+                std::copy_n(projection.begin() +
+                                static_cast<std::ptrdiff_t>(
+                                    row + static_cast<std::size_t>(from[head]) * projected / 3),
+                            projected / 3,
+                            permuted[number].output_projection.begin() +
+                                static_cast<std::ptrdiff_t>(row + head * projected / 3));
     }
     for (const std::string& spec : specs()) {
         // random numbers belong to a head; tova and laser_kv add the heads up, in their order

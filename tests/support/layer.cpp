@@ -73,8 +73,7 @@ Layer random_layer(const Shape& shape,
     layer.data.keys = draw_many(random, stream, shape.kv_heads * entries);
     layer.data.values = draw_many(random, stream + 1, shape.kv_heads * entries);
     layer.data.queries = draw_many(random, stream + 2, shape.query_heads * entries);
-    layer.rotation = {
-        .rotary_dim = shape.head_dim / 2 * 2, .interleaved = number % 2 == 1, .inv_freq = {}};
+    layer.rotation = {.rotary_dim = shape.head_dim / 2 * 2, .interleaved = number % 2 == 1};
     for (std::int32_t i = 0; i < layer.rotation.rotary_dim; i += 2)
         layer.rotation.inv_freq.push_back(std::pow(1e4, -static_cast<double>(i) / shape.head_dim));
     const std::int64_t hidden = shape.hidden_size == 0 ? shape.head_dim : shape.hidden_size;

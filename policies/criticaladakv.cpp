@@ -1,0 +1,112 @@
+#include "core/parallel.hpp"
+#include "policies/parts/critical.hpp"
+#include "policies/parts/head_budgets.hpp"
+
+#include <cstdint>
+
+namespace kvtape::policies {
+namespace {
+
+/// The heads of a layer share its budget as in adakv, by the scores of the base; inside a head the
+/// two stages of criticalkv choose.
+struct CriticalAdaKv : CriticalStages {
+    double alpha = 0.2;
+    Compat compat = Compat::none;
+
+    void fields(auto& field) {
+        CriticalStages::fields(field);
+        field("alpha", alpha, Real{0.0, 1.0}, "share of the budget that every head is sure of");
+        field("compat",
+              compat,
+              Choice{"", "kvpress"},
+              "a hard floor for every head; the total is exact");
+    }
+};
+
+class CriticalAdaSession final : public Session {
+  public:
+    CriticalAdaSession(const CriticalAdaKv& method,
+                       std::unique_ptr<ScoredSession> base,
+                       const SessionContext& context)
+        : stages_(method, std::move(base), context),
+          budgets_(method.alpha, method.compat, stages_.base(), context.shape),
+          context_(context) {}
+
+    void observe(const LayerView& layer) override {
+        stages_.observe(layer);
+        budgets_.observe(layer.layer);
+    }
+
+    Decision decide(const Block&, const Limit& limit) const override {
+        const std::int32_t kv_heads = context_.shape.kv_heads;
+        Decision decision(context_.shape.layers, kv_heads);
+        const auto layers = static_cast<std::size_t>(context_.shape.layers);
+        parallel_for(layers, context_.threads, [&](std::size_t i) {
+            const auto layer = static_cast<std::int32_t>(i);
+            const std::vector<Position> tokens = budgets_.tokens(layer, limit);
+            for (std::int32_t head = 0; head < kv_heads; ++head)
+                decision[{layer, head}] =
+                    stages_.keep({layer, head}, tokens[static_cast<std::size_t>(head)]);
+        });
+        return decision;
+    }
+
+    std::vector<float> scores(HeadId id, const Limit& limit) const override {
+        const std::vector<Position> tokens = budgets_.tokens(id.layer, limit);
+        return stages_.scores(id, tokens[static_cast<std::size_t>(id.head)]);
+    }
+
+  private:
+    CriticalScores stages_;
+    HeadBudgets budgets_;
+    SessionContext context_;
+};
+
+class CriticalAdaPolicy final : public Policy {
+  public:
+    CriticalAdaPolicy(CriticalAdaKv method, ScoringBase base)
+        : method_(method),
+          base_(std::move(base)) {}
+
+    Needs needs() const override { return critical_needs(base_); }
+    Json parameters() const override {
+        Json values = echo_parameters(method_);
+        echo_base(base_, values);
+        return values;
+    }
+    void expect_fit(const Shape& shape) const override { base_.scoring->expect_fit(shape); }
+    std::unique_ptr<Session> start(const SessionContext& context) const override {
+        return std::make_unique<CriticalAdaSession>(
+            method_, base_.scoring->start_scoring(context), context);
+    }
+
+  private:
+    CriticalAdaKv method_;
+    ScoringBase base_;
+};
+
+std::unique_ptr<const Policy> make(const Arguments& arguments) {
+    Arguments own = arguments;
+    own.base.clear();
+    const CriticalAdaKv method = read_parameters<CriticalAdaKv>(own);
+    return std::make_unique<CriticalAdaPolicy>(
+        method,
+        make_critical_base("criticaladakv", arguments.base.empty() ? "snapkv" : arguments.base));
+}
+
+}  // namespace
+
+PolicyInfo criticaladakv() {
+    return {.name = "criticaladakv",
+            .summary =
+                "heads share a layer's budget as in adakv, each chooses as in criticalkv: "
+                "criticaladakv(BASE)",
+            .source = "Feng et al., arXiv:2502.03805",
+            .variants = "kvpress: a hard floor for every head, the total is exact",
+            .budget_rule = BudgetRule::own,
+            .nested = false,
+            .parameters = parameters_of<CriticalAdaKv>,
+            .make = make};
+}
+
+}  // namespace kvtape::policies

@@ -1,0 +1,100 @@
+#include "core/parallel.hpp"
+#include "policies/parts/critical.hpp"
+
+#include <cstdint>
+
+namespace kvtape::policies {
+namespace {
+
+/// Half of the budget goes to the tokens that the base likes best, the rest to those whose values,
+/// weighed by their scores, move the output farthest in the worst case.
+struct CriticalKv : CriticalStages {
+    Compat compat = Compat::none;
+
+    void fields(auto& field) {
+        CriticalStages::fields(field);
+        field("compat", compat, Choice{"", "kvpress"}, "whose budget arithmetic to follow");
+    }
+};
+
+class CriticalSession final : public Session {
+  public:
+    CriticalSession(const CriticalKv& method,
+                    std::unique_ptr<ScoredSession> base,
+                    const SessionContext& context)
+        : compat_(method.compat),
+          stages_(method, std::move(base), context),
+          context_(context) {}
+
+    void observe(const LayerView& layer) override { stages_.observe(layer); }
+
+    Decision decide(const Block&, const Limit& limit) const override {
+        const std::int32_t kv_heads = context_.shape.kv_heads;
+        Decision decision(context_.shape.layers, kv_heads);
+        const auto heads = static_cast<std::size_t>(context_.shape.layers * kv_heads);
+        parallel_for(heads, context_.threads, [&](std::size_t i) {
+            const auto number = static_cast<std::int32_t>(i);
+            const HeadId id{number / kv_heads, number % kv_heads};
+            decision[id] = stages_.keep(id, tokens(id, limit));
+        });
+        return decision;
+    }
+
+    std::vector<float> scores(HeadId id, const Limit& limit) const override {
+        return stages_.scores(id, tokens(id, limit));
+    }
+
+  private:
+    Position tokens(HeadId id, const Limit& limit) const {
+        return tokens_of(compat_, limit, stages_.base().held(id));
+    }
+
+    Compat compat_;
+    CriticalScores stages_;
+    SessionContext context_;
+};
+
+class CriticalPolicy final : public Policy {
+  public:
+    CriticalPolicy(CriticalKv method, ScoringBase base) : method_(method), base_(std::move(base)) {}
+
+    Needs needs() const override { return critical_needs(base_); }
+    Json parameters() const override {
+        Json values = echo_parameters(method_);
+        echo_base(base_, values);
+        return values;
+    }
+    void expect_fit(const Shape& shape) const override { base_.scoring->expect_fit(shape); }
+    std::unique_ptr<Session> start(const SessionContext& context) const override {
+        return std::make_unique<CriticalSession>(
+            method_, base_.scoring->start_scoring(context), context);
+    }
+
+  private:
+    CriticalKv method_;
+    ScoringBase base_;
+};
+
+std::unique_ptr<const Policy> make(const Arguments& arguments) {
+    Arguments own = arguments;
+    own.base.clear();
+    const CriticalKv method = read_parameters<CriticalKv>(own);
+    return std::make_unique<CriticalPolicy>(
+        method,
+        make_critical_base("criticalkv", arguments.base.empty() ? "snapkv" : arguments.base));
+}
+
+}  // namespace
+
+PolicyInfo criticalkv() {
+    return {.name = "criticalkv",
+            .summary =
+                "half by a base's scores, half by these times the projected value: "
+                "criticalkv(BASE)",
+            .source = "Feng et al., arXiv:2502.03805",
+            .variants = "kvpress: the budget arithmetic of kvpress 0.5",
+            .parameters = parameters_of<CriticalKv>,
+            .make = make};
+}
+
+}  // namespace kvtape::policies
