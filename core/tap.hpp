@@ -10,6 +10,8 @@ namespace kvtape {
 struct TapRequest {
     /// Absolute positions inside the block whose query rows are wanted, ascending.
     std::span<const Position> positions;
+    /// Whether the rows of the attention block's input are wanted too.
+    bool inputs = false;
 };
 
 /// Rows of one layer of one block, on the host, as float32. Valid during the call.
@@ -19,6 +21,7 @@ struct TapRows {
     MatrixView queries;    ///< [query_heads * n, head_dim], after RoPE, unscaled; head major
     MatrixView outputs;    ///< [query_heads * n, head_dim], attention output before W_o
     MatrixView logsumexp;  ///< [query_heads, n], natural log, of the scaled logits
+    MatrixView inputs;     ///< [n, hidden_size], after the norm before attention; or no rows
 };
 
 /// Listens to a running model: asked first, then handed what it asked for.

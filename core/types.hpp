@@ -50,6 +50,16 @@ struct Block {
     bool operator==(const Block&) const = default;
 };
 
+/// A piece of a context that a model repeated in a second pass: tokens `[begin, end)`, and the rows
+/// `[first, first + count)` of what was recorded of the queries that repeated them.
+struct ReplayChunk {
+    Position begin = 0;
+    Position end = 0;
+    std::int32_t first = 0;
+    std::int32_t count = 0;
+    bool operator==(const ReplayChunk&) const = default;
+};
+
 /// The attention geometry of a model. Query head `h` reads KV head `h / group()`.
 struct Shape {
     std::int32_t layers = 0;

@@ -77,6 +77,10 @@ Position KvCache::length() const {
     return state_->length;
 }
 
+void KvCache::truncate(Position length) {
+    state_->length = std::min(state_->length, std::max(length, 0));
+}
+
 std::vector<float> KvCache::keys(std::int32_t layer) const {
     const State& state = *state_;
     return gather(state.shape.kv_heads,

@@ -104,6 +104,7 @@ struct Transformer::State {
     void deliver(std::int32_t index,
                  const Block& block,
                  std::span<const Position> positions,
+                 const std::vector<float>& inputs,
                  Tap& tap) const;
     void feed_forward(const LayerWeights& layer, std::int64_t rows);
     std::vector<float> logits(std::int64_t row);
@@ -162,13 +163,10 @@ void Transformer::State::attend(std::int32_t index, const Block& block, KvCache:
 void Transformer::State::deliver(std::int32_t index,
                                  const Block& block,
                                  std::span<const Position> positions,
+                                 const std::vector<float>& inputs,
                                  Tap& tap) const {
     const std::int64_t rows = block.end - block.begin;
     const std::ptrdiff_t count = std::ssize(positions);
-    for (const Position position : positions)
-        if (position < block.begin || position >= block.end)
-            throw internal_error("recording layer " + std::to_string(index) + ": position " +
-                                 std::to_string(position) + " is outside the block");
     const auto gather = [&](const Room& room) {
         return gather_rows(backend, room.rows(rows), positions, block.begin, shape.head_dim);
     };
@@ -186,7 +184,8 @@ void Transformer::State::deliver(std::int32_t index,
               .positions = positions,
               .queries = view(queries.data(), height, shape.head_dim),
               .outputs = view(outputs.data(), height, shape.head_dim),
-              .logsumexp = view(logsumexp)});
+              .logsumexp = view(logsumexp),
+              .inputs = view(inputs.data(), inputs.empty() ? 0 : count, config.hidden_size)});
 }
 
 void Transformer::State::feed_forward(const LayerWeights& layer, std::int64_t rows) {
@@ -209,8 +208,15 @@ void Transformer::State::run_layer(std::int32_t index,
     const LayerWeights& layer = weights.layers[static_cast<std::size_t>(index)];
     const std::int64_t rows = block.end - block.begin;
     const TapRequest request = tap == nullptr ? TapRequest() : tap->wants(index, block);
+    for (const Position position : request.positions)
+        if (position < block.begin || position >= block.end)
+            throw internal_error("recording layer " + std::to_string(index) + ": position " +
+                                 std::to_string(position) + " is outside the block");
     const Activations normed = work.normed.rows(rows);
     backend.rms_norm(work.stream.rows(rows), *layer.attention_norm, config.norm_epsilon, normed);
+    std::vector<float> inputs;
+    if (request.inputs)
+        inputs = gather_rows(backend, normed, request.positions, block.begin, config.hidden_size);
     project(layer, normed, block.begin);
     attend(index, block, cache);
     backend.linear(work.attended.rows(rows),
@@ -220,7 +226,7 @@ void Transformer::State::run_layer(std::int32_t index,
     backend.add(work.stream.rows(rows), work.projected.rows(rows));
     feed_forward(layer, rows);
     if (!request.positions.empty())
-        deliver(index, block, request.positions, *tap);
+        deliver(index, block, request.positions, inputs, *tap);
 }
 
 std::vector<float> Transformer::State::logits(std::int64_t row) {

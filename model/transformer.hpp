@@ -26,6 +26,8 @@ class KvCache {
     ~KvCache();
 
     Position length() const;
+    /// Forgets the entries from `length` on, at most as many as there are.
+    void truncate(Position length);
     /// Host copies: [kv_heads, length, head_dim] and [query_heads, length].
     std::vector<float> keys(std::int32_t layer) const;
     std::vector<float> values(std::int32_t layer) const;

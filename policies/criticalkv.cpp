@@ -93,6 +93,7 @@ PolicyInfo criticalkv() {
                 "criticalkv(BASE)",
             .source = "Feng et al., arXiv:2502.03805",
             .variants = "kvpress: the budget arithmetic of kvpress 0.5",
+            .nested = false,
             .parameters = parameters_of<CriticalKv>,
             .make = make};
 }

@@ -46,6 +46,17 @@ struct QueryStatistics {
     MatrixView covariance = no_rows();  ///< [group * head_dim, head_dim], centred, over the count
 };
 
+/// Queries of a second pass in which the model repeated the context piece by piece: those of a
+/// piece say what of it is needed to say it again.
+struct Repetition {
+    std::span<const ReplayChunk> chunks = {};  ///< cover the context in order
+    MatrixView queries = no_rows();  ///< [group * rows, head_dim], after RoPE; query head major
+    /// [group * rows], natural log, of the logits of the first tokens, the piece of the row, and
+    /// what was repeated of it so far.
+    std::span<const float> logsumexp = {};
+    std::span<const float> hidden_norms = {};  ///< [rows], of the input of the attention block
+};
+
 /// What one KV head holds at the end of a block. Owns nothing.
 struct HeadView {
     HeadId id;
@@ -58,6 +69,7 @@ struct HeadView {
     /// unless needed.
     MatrixView column_sums = no_rows();
     QueryStatistics statistics = {};  ///< empty unless needed
+    Repetition repetition = {};       ///< empty unless needed
 };
 
 /// One layer at the end of a block: its KV heads in order. Valid during the call alone, or longer
@@ -98,6 +110,8 @@ struct Needs {
     bool statistics = false;         ///< `HeadView::statistics`
     Position statistics_from = 4;    ///< earlier queries do not count
     bool output_projection = false;  ///< `LayerView::output_projection`
+    bool repetition = false;         ///< `HeadView::repetition`, of the whole context at once
+    bool hidden_norms = false;       ///< `Repetition::hidden_norms` too
 };
 
 /// The moments at which a policy is defined, besides the end of the context or of the prompt.

@@ -31,7 +31,8 @@ class Feasibility {
         if (demand_.needs.output_projection && !request_.trace->has_output_projections())
             throw usage_error("replaying " + policy_.spec +
                               ": the trace lacks the datasets output_projection (W_o of every "
-                              "layer); record with --output-projection");
+                              "layer); record with --output-projection" +
+                              other_options());
     }
 
     void check(std::int32_t index) const {
@@ -40,10 +41,13 @@ class Feasibility {
         std::string missing = reads_attention() ? missing_rows(sequence) : "";
         if (missing.empty() && demand_.needs.statistics)
             missing = missing_statistics(sequence, stored);
+        if (missing.empty())
+            missing = missing_repetition(sequence, stored);
         if (!missing.empty())
             throw usage_error("replaying " + policy_.spec + " over sequence " + sequence.name +
                               ": " + missing);
-        const std::int32_t sliding = reads_attention() ? sliding_layer(sequence) : -1;
+        const bool attends = reads_attention() || demand_.needs.repetition;
+        const std::int32_t sliding = attends ? sliding_layer(sequence) : -1;
         if (sliding >= 0)
             throw usage_error("replaying " + policy_.spec + " over sequence " + sequence.name +
                               ": the queries of layer " + std::to_string(sliding) +
@@ -67,13 +71,24 @@ class Feasibility {
         return needs.window > 0 || needs.column_sums || needs.future || needs.probes;
     }
 
+    /// What a recording that is made again had better have too.
+    std::string other_options() const {
+        const Needs& needs = demand_.needs;
+        if (needs.repetition)
+            return " --queries replay";
+        if (needs.statistics)
+            return needs.statistics_from == recorded_statistics_from ? " --query-statistics"
+                                                                     : " --queries all";
+        return "";
+    }
+
     void check_schedule() const {
         const Schedule& schedule = request_.schedule;
         const Moments moments = policy_.policy->moments();
-        const bool own_blocks = demand_.needs.block > 0;
+        const bool context_alone = demand_.needs.block > 0 || demand_.needs.repetition;
         const bool supported = (!schedule.in_blocks() || moments.blocks) &&
                                (!schedule.decoding() || moments.decoding) &&
-                               (!own_blocks || schedule.text() == "prefill");
+                               (!context_alone || schedule.text() == "prefill");
         if (!supported)
             throw usage_error("replaying " + policy_.spec + " with the schedule " +
                               schedule.text() + ": the policy is defined for " +
@@ -189,6 +204,18 @@ class Feasibility {
                             : "; record with --queries all");
     }
 
+    std::string missing_repetition(const SequenceInfo& sequence, const LayerParts& stored) const {
+        const Needs& needs = demand_.needs;
+        if (!needs.repetition || sequence.context_len == 0)
+            return "";
+        if (sequence.replay_chunks.empty() || !stored.replay_queries || !stored.replay_logsumexp)
+            return "the datasets replay_chunks, replay_queries and replay_logsumexp (a second pass "
+                   "over the context) are not recorded; record with --queries replay";
+        if (needs.hidden_norms && !stored.replay_hidden_norm)
+            return "the dataset replay_hidden_norm is not recorded; record with --queries replay";
+        return "";
+    }
+
     static std::string missing_future(const SequenceInfo& sequence, Position end) {
         if (rows_between(sequence, end, sequence.length()).count > 0)
             return "";
@@ -220,6 +247,8 @@ class Feasibility {
 std::string supported_schedules(const Policy& policy) {
     if (policy.needs().block > 0)
         return "prefill (it takes the context in blocks of its own)";
+    if (policy.needs().repetition)
+        return "prefill (the second pass that it reads covers the context alone)";
     const Moments moments = policy.moments();
     return std::string("prefill, prompt") + (moments.blocks ? ", block:N" : "") +
            (moments.decoding ? ", each also with +decode" : "");

@@ -72,7 +72,10 @@ LayerParts parts_for(const Demand& demand) {
             .logsumexp = rows && demand.source != QuerySource::agnostic && !needs.probes,
             .column_sums = needs.column_sums,
             .query_mean = needs.statistics && !demand.turned,
-            .query_covariance = needs.statistics && !demand.turned};
+            .query_covariance = needs.statistics && !demand.turned,
+            .replay_queries = needs.repetition,
+            .replay_logsumexp = needs.repetition,
+            .replay_hidden_norm = needs.hidden_norms};
 }
 
 LayerParts operator|(const LayerParts& a, const LayerParts& b) {
@@ -83,7 +86,10 @@ LayerParts operator|(const LayerParts& a, const LayerParts& b) {
             .logsumexp = a.logsumexp || b.logsumexp,
             .column_sums = a.column_sums || b.column_sums,
             .query_mean = a.query_mean || b.query_mean,
-            .query_covariance = a.query_covariance || b.query_covariance};
+            .query_covariance = a.query_covariance || b.query_covariance,
+            .replay_queries = a.replay_queries || b.replay_queries,
+            .replay_logsumexp = a.replay_logsumexp || b.replay_logsumexp,
+            .replay_hidden_norm = a.replay_hidden_norm || b.replay_hidden_norm};
 }
 
 LayerCache::LayerCache(const Shape& shape,
@@ -209,6 +215,16 @@ QueryStatistics LayerCache::statistics(std::int32_t head) {
                 kvtape::view(data_->query_covariance.data() + first * dim(), group * dim(), dim())};
 }
 
+Repetition LayerCache::repetition(std::int32_t head) const {
+    const Index rows = shape_.group() * sequence_.replayed(), first = head * rows;
+    return {
+        .chunks = sequence_.replay_chunks,
+        .queries = kvtape::view(data_->replay_queries.data() + first * dim(), rows, dim()),
+        .logsumexp = std::span(data_->replay_logsumexp)
+                         .subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)),
+        .hidden_norms = data_->replay_hidden_norm};
+}
+
 void LayerCache::enter(const Block& block,
                        const LayerData& data,
                        const std::vector<float>& output_projection) {
@@ -231,7 +247,8 @@ void LayerCache::enter(const Block& block,
              .values = parts.values ? rows(held, held.values, data.values, head) : no_rows(),
              .observed = voters(head),
              .column_sums = parts.column_sums ? kvtape::view(held.column_sums) : no_rows(),
-             .statistics = demand_.needs.statistics ? statistics(head) : QueryStatistics{}});
+             .statistics = demand_.needs.statistics ? statistics(head) : QueryStatistics{},
+             .repetition = parts.replay_queries ? repetition(head) : Repetition{}});
     }
 }
 

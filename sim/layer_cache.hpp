@@ -78,6 +78,7 @@ class LayerCache {
     void append(Held& held, const Block& block, std::int32_t head) const;
     Matrix column_sums(const Held& held, std::int32_t head);
     QueryStatistics statistics(std::int32_t head);
+    Repetition repetition(std::int32_t head) const;
     /// Recorded queries of `[begin, end)`, and what comes with them.
     enum class With { nothing, normalisers, keys };
     Observation observation(std::int32_t head, Position begin, Position end, With with);

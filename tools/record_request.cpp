@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "tools/needle_model.hpp"
+#include "tools/second_pass.hpp"
 #include "tools/workload/prompts.hpp"
 #include "trace/partial_file.hpp"
 
@@ -57,18 +58,35 @@ std::vector<double> read_depths(const std::string& text) {
     }
 }
 
-Position read_queries(const std::string& text) {
-    if (text == "all")
-        return -1;
+/// `last=N` or `all`, `replay`, or both with a comma between them.
+void read_queries(const std::string& text, RecordingOptions& recording) {
     constexpr std::string_view last = "last=";
-    std::int32_t count = 0;
-    const char* const end = text.data() + text.size();
-    if (text.rfind(last, 0) == 0) {
-        const auto [next, failure] = std::from_chars(text.data() + last.size(), end, count);
-        if (failure == std::errc() && next == end && count >= 0 && count <= most_tokens)
-            return count;
+    bool chosen = false;
+    std::string_view rest = text;
+    while (true) {
+        const std::size_t comma = rest.find(',');
+        const std::string_view word = rest.substr(0, comma);
+        const char* const end = word.data() + word.size();
+        std::int32_t count = 0;
+        if (word == "replay" && !recording.replay) {
+            recording.replay = true;
+        } else if (word == "all" && !chosen) {
+            recording.context_queries = -1;
+            chosen = true;
+        } else if (word.substr(0, last.size()) == last && !chosen) {
+            const auto [next, failure] = std::from_chars(word.data() + last.size(), end, count);
+            if (failure != std::errc() || next != end || count < 0 || count > most_tokens)
+                break;
+            recording.context_queries = count;
+            chosen = true;
+        } else {
+            break;
+        }
+        if (comma == std::string_view::npos)
+            return;
+        rest.remove_prefix(comma + 1);
     }
-    refuse("--queries", text, "last=N or all");
+    refuse("--queries", text, "last=N or all, replay, or one of the former and replay: all,replay");
 }
 
 std::optional<ElementType> read_element_type(const std::string& text) {
@@ -158,7 +176,9 @@ void declare_record(options::options_description& own, options::positional_optio
         "float32, bfloat16 or float16; default: float32 on the CPU, the checkpoint's on CUDA");
     add("queries",
         text("last=64", "WHICH"),
-        "context queries to keep: last=N or all; those of question and answer always are");
+        "context queries to keep: last=N or all; those of question and answer always are; replay, "
+        "or all,replay: also those of a second pass in which the model repeats the context "
+        "(kvzip)");
     add("attention", text("none", "WHICH"), "none, or full: the kept queries' probabilities too");
     add("query-statistics",
         options::bool_switch(),
@@ -195,7 +215,7 @@ RecordRequest read_record_request(const Invocation& invocation) {
     request.documents.seed = invocation.common.seed;
     request.recording.max_new_tokens =
         static_cast<Position>(whole_number(invocation, "max-new-tokens", 0, most_tokens));
-    request.recording.context_queries = read_queries(text("queries"));
+    read_queries(text("queries"), request.recording);
     request.recording.attention = one_of(invocation, "attention", {"none", "full"}) == "full";
     request.recording.query_statistics = values["query-statistics"].as<bool>();
     request.output_projection = values["output-projection"].as<bool>();
@@ -241,6 +261,14 @@ void expect_room(const RecordRequest& request,
                       std::to_string(question) + " of question",
                       question,
                       request.recording.max_new_tokens);
+        const Position again = std::min(prompt.context_len, SecondPass::piece);
+        if (request.recording.replay)
+            refuse_beyond(max_positions,
+                          "the second pass of sequence " + std::to_string(index),
+                          prompt.context_len,
+                          std::to_string(SecondPass::longest_instruction) + " of instruction",
+                          SecondPass::longest_instruction,
+                          again);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "core/kernels.hpp"
 #include "core/parallel.hpp"
 #include "model/utf8.hpp"
+#include "tools/second_pass.hpp"
 
 #include <algorithm>
 #include <array>
@@ -204,6 +205,23 @@ Recording::Recording(model::Transformer& model,
                         cache_,
                         &queries_);
     describe(tokenizer, prompt, generation);
+    if (options.replay && prompt.context_len > 0)
+        replay(tokenizer);
+}
+
+void Recording::replay(const model::Tokenizer& tokenizer) {
+    for (std::int32_t layer = 0; layer < model_.shape().layers; ++layer) {
+        LayerData& kept = kept_.emplace_back();
+        kept.keys = cache_.keys(layer);
+        kept.values = cache_.values(layer);
+        kept.column_sums = cache_.column_sums(layer);
+    }
+    const std::span<const std::int32_t> context =
+        std::span(sequence_.tokens).first(static_cast<std::size_t>(sequence_.context_len));
+    SecondPass pass(model_, tokenizer, context, cache_, options_.threads);
+    sequence_.replay_chunks = pass.chunks();
+    for (std::int32_t layer = 0; layer < model_.shape().layers; ++layer)
+        pass.move_into(layer, kept_[static_cast<std::size_t>(layer)]);
 }
 
 void Recording::describe(const model::Tokenizer& tokenizer,
@@ -241,9 +259,13 @@ void Recording::describe(const model::Tokenizer& tokenizer,
 
 LayerData Recording::layer(std::int32_t layer) const {
     LayerData data;
-    data.keys = cache_.keys(layer);
-    data.values = cache_.values(layer);
-    data.column_sums = cache_.column_sums(layer);
+    if (!kept_.empty()) {
+        data = kept_[static_cast<std::size_t>(layer)];
+    } else {
+        data.keys = cache_.keys(layer);
+        data.values = cache_.values(layer);
+        data.column_sums = cache_.column_sums(layer);
+    }
     queries_.fill(layer, data);
     if (options_.attention)
         add_attention(layer, data);

@@ -68,6 +68,7 @@ struct RecordingOptions {
     Position context_queries = 64;  ///< how many of the context's last queries are kept; -1 = all
     Position max_new_tokens = 96;
     bool attention = false;         ///< keep the probability rows of the recorded queries too
+    bool replay = false;            ///< run the context's second pass and keep what it asked for
     bool query_statistics = false;  ///< keep mean and covariance of the context's queries too
     int threads = 1;
     /// Told how many positions the model has run over, again and again while it runs.
@@ -92,12 +93,15 @@ class Recording {
                   const workload::Prompt& prompt,
                   const model::Generation& generation);
     void add_attention(std::int32_t layer, LayerData& data) const;
+    void replay(const model::Tokenizer& tokenizer);
 
-    const model::Transformer& model_;
+    model::Transformer& model_;
     RecordingOptions options_;
     QueryRecorder queries_;
     model::KvCache cache_;
     SequenceInfo sequence_;
+    /// Keys and values of all layers, where a second pass has overwritten them, and what it gave.
+    std::vector<LayerData> kept_;
 };
 
 }  // namespace kvtape

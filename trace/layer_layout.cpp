@@ -7,26 +7,35 @@ namespace {
 
 using Sizes = std::vector<std::int64_t>;
 
-Sizes kv_rows(const Shape& shape, std::int64_t tokens, std::int64_t) {
-    return {shape.kv_heads, tokens, shape.head_dim};
+Sizes kv_rows(const Shape& shape, const SequenceSizes& sizes) {
+    return {shape.kv_heads, sizes.tokens, shape.head_dim};
 }
-Sizes query_rows(const Shape& shape, std::int64_t, std::int64_t queries) {
-    return {shape.query_heads, queries, shape.head_dim};
+Sizes query_rows(const Shape& shape, const SequenceSizes& sizes) {
+    return {shape.query_heads, sizes.queries, shape.head_dim};
 }
-Sizes per_query(const Shape& shape, std::int64_t, std::int64_t queries) {
-    return {shape.query_heads, queries};
+Sizes per_query(const Shape& shape, const SequenceSizes& sizes) {
+    return {shape.query_heads, sizes.queries};
 }
-Sizes per_token(const Shape& shape, std::int64_t tokens, std::int64_t) {
-    return {shape.query_heads, tokens};
+Sizes per_token(const Shape& shape, const SequenceSizes& sizes) {
+    return {shape.query_heads, sizes.tokens};
 }
-Sizes per_pair(const Shape& shape, std::int64_t tokens, std::int64_t queries) {
-    return {shape.query_heads, queries, tokens};
+Sizes per_pair(const Shape& shape, const SequenceSizes& sizes) {
+    return {shape.query_heads, sizes.queries, sizes.tokens};
 }
-Sizes mean(const Shape& shape, std::int64_t, std::int64_t) {
+Sizes mean(const Shape& shape, const SequenceSizes&) {
     return {shape.query_heads, shape.head_dim};
 }
-Sizes covariance(const Shape& shape, std::int64_t, std::int64_t) {
+Sizes covariance(const Shape& shape, const SequenceSizes&) {
     return {shape.query_heads, shape.head_dim, shape.head_dim};
+}
+Sizes replay_rows(const Shape& shape, const SequenceSizes& sizes) {
+    return {shape.query_heads, sizes.replayed, shape.head_dim};
+}
+Sizes per_replay(const Shape& shape, const SequenceSizes& sizes) {
+    return {shape.query_heads, sizes.replayed};
+}
+Sizes per_replayed_token(const Shape&, const SequenceSizes& sizes) {
+    return {sizes.replayed};
 }
 
 constexpr auto element = TensorLayout::Stored::element_type;
@@ -45,6 +54,21 @@ constexpr TensorLayout tensors[] = {
      float32,
      covariance},
     {schema::query_mean, &LayerParts::query_mean, &LayerData::query_mean, float32, mean},
+    {schema::replay_hidden_norm,
+     &LayerParts::replay_hidden_norm,
+     &LayerData::replay_hidden_norm,
+     float32,
+     per_replayed_token},
+    {schema::replay_logsumexp,
+     &LayerParts::replay_logsumexp,
+     &LayerData::replay_logsumexp,
+     float32,
+     per_replay},
+    {schema::replay_queries,
+     &LayerParts::replay_queries,
+     &LayerData::replay_queries,
+     element,
+     replay_rows},
     {schema::values, &LayerParts::values, &LayerData::values, element, kv_rows},
 };
 

@@ -8,6 +8,13 @@
 
 namespace kvtape {
 
+/// What the sizes of a sequence's tensors follow from.
+struct SequenceSizes {
+    std::int64_t tokens = 0;
+    std::int64_t queries = 0;   ///< recorded ones
+    std::int64_t replayed = 0;  ///< those of a second pass
+};
+
 /// How one tensor of a layer lies in the file.
 struct TensorLayout {
     enum class Stored { element_type, float32 };
@@ -16,10 +23,7 @@ struct TensorLayout {
     bool LayerParts::*part;
     std::vector<float> LayerData::*values;
     Stored stored;
-    /// Dimensions for `tokens` tokens of which `queries` have their queries recorded.
-    std::vector<std::int64_t> (*dimensions)(const Shape& shape,
-                                            std::int64_t tokens,
-                                            std::int64_t queries);
+    std::vector<std::int64_t> (*dimensions)(const Shape& shape, const SequenceSizes& sizes);
 
     ElementType type(const Shape& shape) const {
         return stored == Stored::float32 ? ElementType::float32 : shape.element_type;

@@ -65,6 +65,10 @@ inline constexpr char column_sums[] = "column_sums";
 inline constexpr char attention[] = "attention";
 inline constexpr char query_mean[] = "query_mean";
 inline constexpr char query_covariance[] = "query_covariance";
+inline constexpr char replay_chunks[] = "replay_chunks";
+inline constexpr char replay_queries[] = "replay_queries";
+inline constexpr char replay_logsumexp[] = "replay_logsumexp";
+inline constexpr char replay_hidden_norm[] = "replay_hidden_norm";
 
 inline constexpr char trace_fingerprint[] = "trace_fingerprint";
 inline constexpr char policy[] = "policy";

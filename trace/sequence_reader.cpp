@@ -69,6 +69,20 @@ std::vector<Span> read_spans(const InputGroup& group) {
     return spans;
 }
 
+std::vector<ReplayChunk> read_replay_chunks(const InputGroup& group) {
+    if (!group.has(schema::replay_chunks))
+        return {};
+    const InputArray array = group.array(schema::replay_chunks);
+    array.expect_type(h5::stored_type(h5::Number::int32));
+    array.expect_rank(2);
+    array.expect_shape({array.dimensions()[0], 4});
+    const std::vector<std::int32_t> rows = array.numbers<std::int32_t>();
+    std::vector<ReplayChunk> chunks;
+    for (std::size_t row = 0; row + 3 < rows.size(); row += 4)
+        chunks.push_back({rows[row], rows[row + 1], rows[row + 2], rows[row + 3]});
+    return chunks;
+}
+
 void read_logits(const InputGroup& group, SequenceInfo& sequence) {
     const InputArray values = group.array(schema::logits_top);
     const InputArray ids = group.array(schema::logits_top_ids);
@@ -92,11 +106,10 @@ void expect_dimensions(const InputArray& array, const std::vector<std::int64_t>&
 InputArray open_tensor(const InputGroup& layer,
                        const TensorLayout& tensor,
                        const Shape& shape,
-                       std::int64_t tokens,
-                       std::int64_t queries) {
+                       const SequenceSizes& sizes) {
     InputArray array = layer.array(tensor.name);
     array.expect_type(h5::stored_type(tensor.type(shape)));
-    expect_dimensions(array, tensor.dimensions(shape, tokens, queries));
+    expect_dimensions(array, tensor.dimensions(shape, sizes));
     return array;
 }
 
@@ -155,6 +168,7 @@ SequenceInfo read_sequence(const InputGroup& group) {
         list<std::int64_t>(group, schema::text_offsets, h5::stored_type(h5::Number::int64));
     sequence.query_positions = list<Position>(group, schema::query_positions, int32);
     sequence.spans = read_spans(group);
+    sequence.replay_chunks = read_replay_chunks(group);
     if (sequence.prompt_len >= 0 && sequence.prompt_len <= sequence.length())
         read_logits(group, sequence);
     try {
@@ -167,8 +181,9 @@ SequenceInfo read_sequence(const InputGroup& group) {
 }
 
 std::vector<LayerArrays> open_layers(const InputGroup& group, const Shape& shape) {
-    const std::int64_t tokens = length_of(group, schema::tokens);
-    const std::int64_t queries = length_of(group, schema::query_positions);
+    const SequenceSizes sizes{.tokens = length_of(group, schema::tokens),
+                              .queries = length_of(group, schema::query_positions),
+                              .replayed = replayed_rows(read_replay_chunks(group))};
     const InputGroup layers = group.group(schema::layers);
     std::vector<LayerArrays> opened;
     for (std::int32_t index = 0; index < shape.layers; ++index) {
@@ -176,7 +191,7 @@ std::vector<LayerArrays> open_layers(const InputGroup& group, const Shape& shape
         LayerArrays& arrays = opened.emplace_back();
         for (const TensorLayout& tensor : layer_tensors()) {
             if (tensor.required() || layer.has(tensor.name))
-                arrays.emplace_back(open_tensor(layer, tensor, shape, tokens, queries));
+                arrays.emplace_back(open_tensor(layer, tensor, shape, sizes));
             else
                 arrays.emplace_back();
         }

@@ -44,6 +44,11 @@ struct TraceInfo {
     bool complete = true;
 };
 
+/// Tr, the rows recorded of a second pass over these pieces.
+inline std::int64_t replayed_rows(std::span<const ReplayChunk> chunks) {
+    return chunks.empty() ? 0 : std::int64_t{chunks.back().first} + chunks.back().count;
+}
+
 /// One recorded sequence without its tensors.
 struct SequenceInfo {
     std::string name;          ///< four digits
@@ -60,13 +65,16 @@ struct SequenceInfo {
     std::string text;                        ///< all tokens, concatenated UTF-8
     std::vector<std::int64_t> text_offsets;  ///< T + 1
     std::vector<Span> spans;
-    std::vector<Position> query_positions;  ///< Tq, ascending
-    std::int32_t top_logits = 0;            ///< K of the two arrays below
-    std::vector<float> logits_top;          ///< [n_gen, K]
+    std::vector<Position> query_positions;   ///< Tq, ascending
+    std::vector<ReplayChunk> replay_chunks;  ///< cover the context in order; optional
+    std::int32_t top_logits = 0;             ///< K of the two arrays below
+    std::vector<float> logits_top;           ///< [n_gen, K]
     std::vector<std::int32_t> logits_top_ids;
 
     Position length() const { return static_cast<Position>(tokens.size()); }
     Position generated() const { return length() - prompt_len; }
+    /// Tr, rows recorded of the second pass.
+    std::int64_t replayed() const { return replayed_rows(replay_chunks); }
 };
 
 /// Which tensors of a layer to load.
@@ -77,9 +85,12 @@ struct LayerParts {
     bool outputs = false;
     bool logsumexp = false;
     bool column_sums = false;
-    bool attention = false;  ///< optional in a trace, as are the two below
+    bool attention = false;  ///< optional in a trace, as are those below
     bool query_mean = false;
     bool query_covariance = false;
+    bool replay_queries = false;
+    bool replay_logsumexp = false;
+    bool replay_hidden_norm = false;
     bool operator==(const LayerParts&) const = default;
 };
 
@@ -93,15 +104,18 @@ inline constexpr LayerParts always_recorded = {.keys = true,
 
 /// One layer of one sequence as float32, caller-owned and reused. Empty where not asked for.
 struct LayerData {
-    std::vector<float> keys;              ///< [kv_heads, T, head_dim], after RoPE
-    std::vector<float> values;            ///< [kv_heads, T, head_dim]
-    std::vector<float> queries;           ///< [query_heads, Tq, head_dim], after RoPE, unscaled
-    std::vector<float> outputs;           ///< [query_heads, Tq, head_dim], before W_o
-    std::vector<float> logsumexp;         ///< [query_heads, Tq]
-    std::vector<float> column_sums;       ///< [query_heads, T], over context queries
-    std::vector<float> attention;         ///< [query_heads, Tq, T], probability rows
-    std::vector<float> query_mean;        ///< [query_heads, head_dim], before RoPE
-    std::vector<float> query_covariance;  ///< [query_heads, head_dim, head_dim], before RoPE
+    std::vector<float> keys;                ///< [kv_heads, T, head_dim], after RoPE
+    std::vector<float> values;              ///< [kv_heads, T, head_dim]
+    std::vector<float> queries;             ///< [query_heads, Tq, head_dim], after RoPE, unscaled
+    std::vector<float> outputs;             ///< [query_heads, Tq, head_dim], before W_o
+    std::vector<float> logsumexp;           ///< [query_heads, Tq]
+    std::vector<float> column_sums;         ///< [query_heads, T], over context queries
+    std::vector<float> attention;           ///< [query_heads, Tq, T], probability rows
+    std::vector<float> query_mean;          ///< [query_heads, head_dim], before RoPE
+    std::vector<float> query_covariance;    ///< [query_heads, head_dim, head_dim], before RoPE
+    std::vector<float> replay_queries;      ///< [query_heads, Tr, head_dim], after RoPE, unscaled
+    std::vector<float> replay_logsumexp;    ///< [query_heads, Tr]
+    std::vector<float> replay_hidden_norm;  ///< [Tr], of the input of the attention block
 };
 
 /// A recorded run: a file (`trace/reader.hpp`) or tensors in memory (tests, benchmarks).

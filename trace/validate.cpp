@@ -113,6 +113,23 @@ void validate_rope(const Json& rope, const Shape& shape) {
             refuse_rope("inv_freq", frequency, "numbers that are not negative");
 }
 
+/// Pieces follow each other through the context, and so do their rows.
+void validate_replay(const SequenceInfo& sequence) {
+    ReplayChunk before;
+    for (const ReplayChunk& chunk : sequence.replay_chunks) {
+        if (chunk.begin != before.end || chunk.end <= chunk.begin ||
+            chunk.first != before.first + std::int64_t{before.count} || chunk.count < 1)
+            throw format_error("replay_chunks hold tokens " + number(chunk.begin) + " to " +
+                               number(chunk.end) + " with " + number(chunk.count) +
+                               " rows from row " + number(chunk.first) +
+                               ", expected pieces that follow each other from 0 on");
+        before = chunk;
+    }
+    if (!sequence.replay_chunks.empty() && before.end != sequence.context_len)
+        throw format_error("replay_chunks end at token " + number(before.end) +
+                           ", expected the end of the context, " + number(sequence.context_len));
+}
+
 }  // namespace
 
 void validate(const Shape& shape) {
@@ -155,6 +172,7 @@ void validate(const SequenceInfo& sequence) {
     validate_spans(sequence);
     validate_positions(sequence);
     validate_logits(sequence);
+    validate_replay(sequence);
 }
 
 }  // namespace kvtape

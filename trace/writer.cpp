@@ -58,6 +58,16 @@ void write_arrays(const OutputGroup& group, const SequenceInfo& sequence) {
                           list(sequence.query_positions),
                           Chunking::rows,
                           sequence.query_positions);
+    if (!sequence.replay_chunks.empty()) {
+        std::vector<std::int32_t> chunks;
+        for (const ReplayChunk& chunk : sequence.replay_chunks)
+            chunks.insert(chunks.end(), {chunk.begin, chunk.end, chunk.first, chunk.count});
+        group.array<std::int32_t>(schema::replay_chunks,
+                                  int32,
+                                  {std::ssize(sequence.replay_chunks), 4},
+                                  Chunking::rows,
+                                  chunks);
+    }
     group.array<std::int32_t>(schema::spans,
                               int32,
                               {static_cast<std::int64_t>(sequence.spans.size()), 4},
@@ -124,8 +134,9 @@ void TraceWriter::begin_sequence(const SequenceInfo& sequence) {
     write_attributes(group, sequence);
     write_arrays(group, sequence);
     open_ = OpenSequence{group.group(schema::layers),
-                         sequence.length(),
-                         static_cast<std::int64_t>(sequence.query_positions.size()),
+                         {.tokens = sequence.length(),
+                          .queries = std::ssize(sequence.query_positions),
+                          .replayed = sequence.replayed()},
                          0};
 }
 
@@ -139,7 +150,7 @@ void TraceWriter::write_layer(std::int32_t layer, const LayerData& data) {
             continue;
         group.floats(tensor.name,
                      tensor.type(shape_),
-                     tensor.dimensions(shape_, open_->tokens, open_->queries),
+                     tensor.dimensions(shape_, open_->sizes),
                      Chunking::heads,
                      values);
     }

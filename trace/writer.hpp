@@ -1,5 +1,6 @@
 #pragma once
 
+#include "trace/layer_layout.hpp"
 #include "trace/output.hpp"
 #include "trace/trace.hpp"
 
@@ -39,8 +40,7 @@ class TraceWriter {
   private:
     struct OpenSequence {
         OutputGroup layers;
-        std::int64_t tokens = 0;
-        std::int64_t queries = 0;
+        SequenceSizes sizes;
         std::int32_t next_layer = 0;
     };
 

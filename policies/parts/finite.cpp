@@ -50,11 +50,28 @@ void check_numbers(const HeadView& head,
             refuse(head, tensor, positions[i % positions.size()]);
 }
 
+void expect_finite(const HeadView& head, std::string_view what, MatrixView rows) {
+    for (Eigen::Index r = 0; r < rows.rows(); ++r)
+        if (!all_finite(
+                {rows.data() + r * rows.outerStride(), static_cast<std::size_t>(rows.cols())}))
+            throw format_error("scoring layer " + std::to_string(head.id.layer) + ", KV head " +
+                               std::to_string(head.id.head) + ": the " + std::string(what) +
+                               " holds a number that is not finite; record the sequence again");
+}
+
 }  // namespace
 
 void check_scores(const HeadView& head, std::span<const float> scores) {
     if (!all_finite(scores))
         refuse_not_finite(head);
+}
+
+void check_repetition(const HeadView& head) {
+    check_rows(head, "keys", head.keys, head.positions);
+    expect_finite(head, "second pass", head.repetition.queries);
+    for (const std::span<const float> row :
+         {head.repetition.logsumexp, head.repetition.hidden_norms})
+        expect_finite(head, "second pass", view(row.data(), 1, std::ssize(row)));
 }
 
 void refuse_not_finite(const HeadView& head) {
@@ -70,13 +87,7 @@ void refuse_not_finite(const HeadView& head) {
                        static_cast<std::size_t>(head.column_sums.cols())},
                       head.positions);
     for (const MatrixView& moments : {head.statistics.mean, head.statistics.covariance})
-        for (Eigen::Index r = 0; r < moments.rows(); ++r)
-            if (!all_finite({moments.data() + r * moments.outerStride(),
-                             static_cast<std::size_t>(moments.cols())}))
-                throw format_error("scoring layer " + std::to_string(head.id.layer) + ", KV head " +
-                                   std::to_string(head.id.head) +
-                                   ": the mean or the covariance of its queries holds a number "
-                                   "that is not finite; record the sequence again");
+        expect_finite(head, "mean or the covariance of its queries", moments);
     throw format_error("scoring layer " + std::to_string(head.id.layer) + ", KV head " +
                        std::to_string(head.id.head) +
                        ": the recorded numbers are finite but too large to score in float32");

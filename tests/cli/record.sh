@@ -67,4 +67,19 @@ with h5py.File(sys.argv[1]) as trace:
         assert layer["output_projection"].shape == (width, heads * size)
 PYTHON
 fi
+
+expect_success record --workload passkey:digits=5 --sequences 1 --length 96 --threads 2 \
+    --queries replay --output-projection --out replay.kvtape.h5 || finish
+expect_success check replay.kvtape.h5
+expect_success info replay.kvtape.h5
+expect_output 'second pass'
+expect_success replay replay.kvtape.h5 --policy kvzip --policy kvzip:plus=1 --budget 25% --out zip
+expect_refusal 2 'record with --queries replay' replay "$small" --policy kvzip --budget 25% --out none
+expect_refusal 2 'record with --output-projection --queries replay' replay "$small" --policy kvzip:plus=1 \
+    --budget 25% --out none
+expect_refusal 2 'defined for prefill' replay replay.kvtape.h5 --policy kvzip --schedule prompt \
+    --budget 25% --out none
+for words in replay,replay all,last=3 last=3,all all,replay,all 'replay,' ''; do
+    expect_refusal 2 '--queries' record --queries "$words" --workload passkey --out none.kvtape.h5
+done
 finish

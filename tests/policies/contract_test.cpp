@@ -43,7 +43,9 @@ std::vector<std::string> specs() {
                                 "expected_attention:covariance=0,future=9,sinks=0",
                                 "criticalkv(expected_attention):stage1=0.3",
                                 "criticaladakv(h2o):compat=kvpress",
-                                "dropkv:window=7"})
+                                "dropkv:window=7",
+                                "kvzip:plus=1",
+                                "kvzip:layerwise=1"})
         list.emplace_back(variant);
     return list;
 }
@@ -163,6 +165,8 @@ TEST_CASE("heads are judged alone: permuting them permutes the decision", "[poli
         move(data.queries, permuted[number].data.queries);
         move(data.logsumexp, permuted[number].data.logsumexp);
         move(data.column_sums, permuted[number].data.column_sums);
+        move(data.replay_queries, permuted[number].data.replay_queries);
+        move(data.replay_logsumexp, permuted[number].data.replay_logsumexp);
         const std::vector<float>& projection = layers()[number].output_projection;
         for (std::size_t row = 0; row < projection.size(); row += projected)
             for (std::size_t head = 0; head < from.size(); ++head)

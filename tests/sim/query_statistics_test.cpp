@@ -1,4 +1,5 @@
 #include "core/json.hpp"
+#include "sim/curve.hpp"
 #include "sim/rope.hpp"
 #include "tests/sim/cases.hpp"
 #include "tests/support/golden.hpp"
@@ -83,6 +84,11 @@ TEST_CASE("recorded statistics and those of all recorded queries give the same d
     const TurnedTrace recorded(16, Statistics::recorded), queries(90, Statistics::absent);
     CHECK(decide(request_for(recorded), policies, "10%,40%") ==
           decide(request_for(queries), policies, "10%,40%"));
+    const ReplayTask task{.policy = &policies[0], .budgets = {}};
+    const auto curve = [&](const Trace& trace) {
+        return curve_table(request_for(trace), {&task, 1}, [](std::int64_t, std::int64_t) {});
+    };
+    CHECK(curve(recorded) == curve(queries));
 }
 
 TEST_CASE("statistics leave out as many sinks as the policy asks", "[sim][statistics]") {

@@ -80,7 +80,48 @@ Layer random_layer(const Shape& shape,
     layer.output_projection =
         draw_many(random, 1000 + stream, hidden * shape.query_heads * shape.head_dim);
     fill_statistics(layer);
+    add_repetition(layer, random);
     return layer;
+}
+
+void add_repetition(Layer& layer, const Philox& random) {
+    const Shape& shape = layer.shape;
+    const std::int64_t dim = shape.head_dim;
+    const auto stream = 2000 + 4 * static_cast<std::uint64_t>(layer.number);
+    layer.replay_chunks.clear();
+    std::int32_t rows = 0;
+    for (const auto& [begin, end] : {std::pair{0, (layer.context_len + 1) / 2},
+                                     {(layer.context_len + 1) / 2, layer.context_len}}) {
+        if (begin == end)
+            continue;
+        layer.replay_chunks.push_back(
+            {.begin = begin, .end = end, .first = rows, .count = end - begin + 2});
+        rows += end - begin + 2;
+    }
+    layer.data.replay_queries = draw_many(random, stream, shape.query_heads * rows * dim);
+    const std::vector<float> keys = draw_many(random, stream + 1, shape.kv_heads * rows * dim);
+    layer.data.replay_hidden_norm = draw_many(random, stream + 2, rows);
+    for (float& norm : layer.data.replay_hidden_norm)
+        norm = 1.0f + std::abs(norm);
+    layer.data.replay_logsumexp.clear();
+    for (std::int64_t head = 0; head < shape.query_heads; ++head)
+        for (const ReplayChunk& chunk : layer.replay_chunks)
+            for (std::int64_t row = chunk.first; row < chunk.first + chunk.count; ++row) {
+                const float* query = layer.data.replay_queries.data() + (head * rows + row) * dim;
+                const std::int64_t kv_head = head / shape.group();
+                double total = 0.0;
+                const auto see = [&](const std::vector<float>& tensor, std::int64_t at) {
+                    total += std::exp(shape.softmax_scale *
+                                      reference::dot(query, tensor.data() + at * dim, dim));
+                };
+                for (std::int64_t j = 0; j < std::min(4, chunk.begin); ++j)
+                    see(layer.data.keys, kv_head * layer.length + j);
+                for (std::int64_t j = chunk.begin; j < chunk.end; ++j)
+                    see(layer.data.keys, kv_head * layer.length + j);
+                for (std::int64_t j = chunk.first; j <= row; ++j)
+                    see(keys, kv_head * rows + j);
+                layer.data.replay_logsumexp.push_back(static_cast<float>(std::log(total)));
+            }
 }
 
 ContextViews::ContextViews(const Layer& layer, const Needs& needs, QuerySource source)
@@ -111,6 +152,22 @@ ContextViews::ContextViews(const Layer& layer, const Needs& needs, QuerySource s
     observe(needs, source);
     if (needs.statistics)
         describe_queries(needs.statistics_from);
+    if (needs.repetition)
+        repeat(needs);
+}
+
+void ContextViews::repeat(const Needs& needs) {
+    const Eigen::Index dim = layer_.shape.head_dim;
+    const Eigen::Index rows = layer_.shape.group() * replayed_rows(layer_.replay_chunks);
+    for (std::size_t i = 0; i < heads_.size(); ++i) {
+        const Eigen::Index first = static_cast<Eigen::Index>(i) * rows;
+        new (&heads_[i].repetition) Repetition{
+            .chunks = layer_.replay_chunks,
+            .queries = kvtape::view(layer_.data.replay_queries.data() + first * dim, rows, dim),
+            .logsumexp = std::span(layer_.data.replay_logsumexp).subspan(size(first), size(rows)),
+            .hidden_norms = needs.hidden_norms ? std::span(layer_.data.replay_hidden_norm)
+                                               : std::span<const float>()};
+    }
 }
 
 void ContextViews::describe_queries(Position from) {

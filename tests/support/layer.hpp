@@ -21,6 +21,7 @@ struct Layer {
     LayerData data;
     Rotation rotation = {};
     std::vector<float> output_projection = {};  ///< W_o, [hidden_size, query_heads * head_dim]
+    std::vector<ReplayChunk> replay_chunks = {};
 };
 
 /// A layer drawn from `random`, all queries recorded, its statistics computed in double precision.
@@ -33,6 +34,10 @@ Layer random_layer(const Shape& shape,
 /// Computes `logsumexp` and `column_sums` of `layer` from its keys and queries.
 void fill_statistics(Layer& layer);
 
+/// Draws a second pass over the context of `layer` in two pieces, its normalisers computed in
+/// double precision.
+void add_repetition(Layer& layer, const Philox& random);
+
 /// What a policy with `needs` may see of the context of a layer under `source`, and nothing else.
 class ContextViews {
   public:
@@ -44,6 +49,7 @@ class ContextViews {
   private:
     void observe(const Needs& needs, QuerySource source);
     void describe_queries(Position from);
+    void repeat(const Needs& needs);
 
     const Layer& layer_;
     bool projects_;

@@ -144,6 +144,9 @@ inline constexpr LayerParts every_part = {.keys = true,
                                           .column_sums = true,
                                           .attention = true,
                                           .query_mean = true,
-                                          .query_covariance = true};
+                                          .query_covariance = true,
+                                          .replay_queries = true,
+                                          .replay_logsumexp = true,
+                                          .replay_hidden_norm = true};
 
 }  // namespace kvtape::tests

@@ -75,6 +75,11 @@ TEST_CASE("a trace longer than a chunk comes back, optional tensors too", "[trac
     data.attention = numbers(4 * 650 * 1300, 9);
     data.query_mean = numbers(4 * 8, 10);
     data.query_covariance = numbers(4 * 8 * 8, 11);
+    sequence.replay_chunks = {{.begin = 0, .end = 700, .first = 0, .count = 710},
+                              {.begin = 700, .end = 1292, .first = 710, .count = 620}};
+    data.replay_queries = numbers(4 * 1330 * 8, 13);
+    data.replay_logsumexp = numbers(4 * 1330, 14);
+    data.replay_hidden_norm = numbers(1330, 15);
     const std::vector<float> projection = numbers(16 * 32, 12);
     TraceWriter writer(folder / "a.kvtape.h5", info);
     writer.write_output_projection(0, projection);
@@ -94,6 +99,10 @@ TEST_CASE("a trace longer than a chunk comes back, optional tensors too", "[trac
     CHECK(read.attention == data.attention);
     CHECK(read.query_mean == data.query_mean);
     CHECK(read.query_covariance == data.query_covariance);
+    CHECK(trace->sequence(0).replay_chunks == sequence.replay_chunks);
+    CHECK(read.replay_queries == data.replay_queries);
+    CHECK(read.replay_logsumexp == data.replay_logsumexp);
+    CHECK(read.replay_hidden_norm == data.replay_hidden_norm);
     CHECK(check_file(folder / "a.kvtape.h5").clean());
 }
 
@@ -250,6 +259,19 @@ TEST_CASE("content that no reader accepts is refused by the writer", "[trace][wr
     sequence.query_positions = {3, 3};
     CHECK_THROWS_WITH(writer.begin_sequence(sequence),
                       Catch::Matchers::Contains("query_positions"));
+    using Chunks = std::vector<ReplayChunk>;
+    for (const Chunks& chunks : {Chunks{{0, 12, 0, 0}},
+                                 Chunks{{0, 11, 0, 5}},
+                                 Chunks{{1, 12, 0, 5}},
+                                 Chunks{{0, 6, 0, 5}, {7, 12, 5, 5}},
+                                 Chunks{{0, 6, 0, 5}, {6, 12, 4, 5}},
+                                 Chunks{{0, 6, -1, 5}, {6, 12, 4, 5}},
+                                 Chunks{{0, 6, 0, 5}, {6, 6, 5, 5}, {6, 12, 10, 5}}}) {
+        sequence = sample_sequence();
+        sequence.replay_chunks = chunks;
+        CHECK_THROWS_WITH(writer.begin_sequence(sequence),
+                          Catch::Matchers::Contains("replay_chunks"));
+    }
     CHECK_THROWS_AS(writer.write_layer(0, {}), Error);
     TraceInfo uneven = sample_info();
     uneven.shape.kv_heads = 3;

@@ -68,10 +68,14 @@ Json optional_parts(const Trace& trace) {
         stored.attention = stored.attention && more.attention;
         stored.query_mean = stored.query_mean && more.query_mean;
         stored.query_covariance = stored.query_covariance && more.query_covariance;
+        stored.replay_queries = stored.replay_queries && more.replay_queries;
+        stored.replay_logsumexp = stored.replay_logsumexp && more.replay_logsumexp;
     }
     Json parts = Json::array();
     if (stored.attention)
         parts.push_back("attention");
+    if (stored.replay_queries && stored.replay_logsumexp)
+        parts.push_back("second pass");
     if (stored.query_mean && stored.query_covariance)
         parts.push_back("query statistics");
     if (trace.has_output_projections())

@@ -58,6 +58,8 @@ std::vector<std::string> describe(const Needs& needs) {
         list.push_back("output projections");
     if (needs.block > 0)
         list.push_back("the context in blocks of " + std::to_string(needs.block));
+    if (needs.repetition)
+        list.push_back("queries of a second pass over the context");
     return list;
 }
 
@@ -89,7 +91,8 @@ Json to_json(const PolicyInfo& info) {
               {"block", needs.block},
               {"merges", needs.merges},
               {"statistics", needs.statistics},
-              {"output_projection", needs.output_projection}}}};
+              {"output_projection", needs.output_projection},
+              {"repetition", needs.repetition}}}};
 }
 
 /// Cells in columns as wide as their widest entry, two spaces apart, each line indented by two.
