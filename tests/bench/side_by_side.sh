@@ -42,6 +42,7 @@ pairs = [
     ("score lagkv", "kvpress lagkv"),
     ("score snapkv", "kvpress snapkv"),
     ("score tova", "kvpress tova"),
+    ("score expected_attention", "kvpress expected_attention"),
     ("prompt", "transformers prompt"),
     ("prompt with recording in memory", "transformers prompt"),
     ("prompt with recording into a file", "transformers prompt"),

@@ -1,8 +1,11 @@
 #include "tools/bench/scorers.hpp"
 
+#include "core/error.hpp"
+#include "core/query_moments.hpp"
 #include "policies/spec.hpp"
 #include "tools/bench/random_tensor.hpp"
 
+#include <cmath>
 #include <numeric>
 
 namespace kvtape::bench {
@@ -10,6 +13,14 @@ namespace {
 
 /// Well above the last cache of two cores.
 constexpr double least_bytes_of_a_share = 64 << 20;
+
+/// Every channel pair turns, at the frequencies of Llama 2.
+Rotation rotation_of(const Shape& shape) {
+    Rotation rotation{.rotary_dim = shape.head_dim / 2 * 2};
+    for (std::int32_t i = 0; i < rotation.rotary_dim; i += 2)
+        rotation.inv_freq.push_back(std::pow(1e4, -static_cast<double>(i) / shape.head_dim));
+    return rotation;
+}
 
 /// The tensors of one layer and views of them.
 class RandomLayer {
@@ -21,6 +32,7 @@ class RandomLayer {
           column_sums_(tensor(size.shape.query_heads, size.tokens, 1, 4, threads)),
           positions_(static_cast<std::size_t>(size.tokens)) {
         std::iota(positions_.begin(), positions_.end(), 0);
+        describe_queries();
     }
 
     /// The heads with what `needs` asks for and nothing else.
@@ -47,15 +59,44 @@ class RandomLayer {
                               .logsumexp = {}},
                  .column_sums = view(column_sums_.data() + head * group * tokens,
                                      needs.column_sums ? group : 0,
-                                     tokens)});
+                                     tokens),
+                 .statistics = {
+                     .mean = view(
+                         means_.data() + head * group * dim, needs.statistics ? group : 0, dim),
+                     .covariance = view(covariances_.data() + head * group * dim * dim,
+                                        needs.statistics ? group * dim : 0,
+                                        dim)}});
         }
         return views;
+    }
+
+    /// W_o, random too; empty unless needed.
+    std::vector<float> output_projection(const Needs& needs, int threads) const {
+        if (!needs.output_projection)
+            return {};
+        return tensor(
+            size_.shape.query_heads, size_.shape.hidden_size, size_.shape.head_dim, 5, threads);
     }
 
     /// Keys and values.
     std::span<const float> cache() const { return cache_; }
 
   private:
+    /// The statistics are those of the recorded queries, as if these were not turned yet.
+    void describe_queries() {
+        const Eigen::Index dim = size_.shape.head_dim;
+        const std::vector<Position> first(static_cast<std::size_t>(size_.window));
+        const Turns turns(rotation_of(size_.shape), first);
+        for (Eigen::Index head = 0; head < size_.shape.query_heads; ++head) {
+            QueryMoments moments(size_.shape.head_dim);
+            moments.add(turns,
+                        view(queries_.data() + head * size_.window * dim, size_.window, dim));
+            const std::vector<float> mean = moments.mean(), covariance = moments.covariance();
+            means_.insert(means_.end(), mean.begin(), mean.end());
+            covariances_.insert(covariances_.end(), covariance.begin(), covariance.end());
+        }
+    }
+
     static std::vector<float> tensor(std::int32_t heads,
                                      Position rows,
                                      std::int32_t columns,
@@ -70,6 +111,7 @@ class RandomLayer {
     LayerSize size_;
     std::vector<float> cache_;  ///< keys, then values
     std::vector<float> queries_, column_sums_;
+    std::vector<float> means_, covariances_;  ///< of the queries, per query head
     std::vector<Position> positions_;
 };
 
@@ -108,6 +150,15 @@ bool leaves_the_caches(Json& row, double bytes) {
     return false;
 }
 
+/// Rows that only another recording has are not made up here.
+void expect_measurable(const PolicyRun& run) {
+    const Needs needs = run.policy->needs();
+    if (needs.repetition || needs.probes || needs.future)
+        throw usage_error("benchmarking " + run.spec +
+                          ": it reads more than the keys, values, attention statistics and last "
+                          "queries of a context; measure it with kvtape bench replay");
+}
+
 double product_flops(const Needs& needs, const LayerSize& size) {
     return 2.0 * size.shape.query_heads * std::min(needs.window, size.window) *
            static_cast<double>(size.tokens) * size.shape.head_dim;
@@ -124,10 +175,18 @@ std::vector<Json> bench_scorers(const Setting& setting,
     leaves_the_caches(rows.front(), static_cast<double>(layer.cache().size_bytes()));
     for (const std::string& spec : specs) {
         const PolicyRun run = make_policy(spec);
+        expect_measurable(run);
         const Needs needs = run.policy->needs();
         const std::vector<HeadView> heads = layer.heads(needs);
-        const LayerView view{.layer = 0, .block = {0, size.tokens, false}, .heads = heads};
+        const std::vector<float> projection = layer.output_projection(needs, setting.threads);
+        const Eigen::Index width = Eigen::Index{size.shape.query_heads} * size.shape.head_dim;
+        const LayerView view{.layer = 0,
+                             .block = {0, size.tokens, false},
+                             .heads = heads,
+                             .output_projection = kvtape::view(
+                                 projection.data(), std::ssize(projection) / width, width)};
         const SessionContext context{.shape = size.shape,
+                                     .rotation = rotation_of(size.shape),
                                      .context_len = size.tokens,
                                      .prompt_len = size.tokens,
                                      .random = Philox(0),

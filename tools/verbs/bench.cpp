@@ -98,9 +98,12 @@ int run(const Invocation& invocation) {
         if (asked(name) && values.count("trace") == 0)
             throw usage_error("benchmarking " + std::string(name) +
                               ": name a file with --trace TRACE");
+    std::vector<std::string> scorers = asked("scorers") ? specs : std::vector<std::string>();
+    // It reads statistics of the queries, which few traces have: not in the list for a replay.
+    if (asked("scorers") && values.count("policy") == 0)
+        scorers.push_back("expected_attention");
     if (asked("peaks") || asked("scorers"))
-        print(bench::bench_scorers(
-            setting, layer_size(tokens), asked("scorers") ? specs : std::vector<std::string>()));
+        print(bench::bench_scorers(setting, layer_size(tokens), scorers));
     if (asked("scorers") && values.count("policy") == 0)
         print({bench::bench_hashes(setting, tokens, layer_size(tokens).shape.head_dim)});
     if (asked("prompt"))

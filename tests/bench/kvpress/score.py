@@ -2,7 +2,8 @@
 
 Prints one JSON object a line, like `kvtape bench`. Only `press.score` is timed, on the CPU, in
 float32, with the tensors in memory; the query projection of the window is the identity, so that
-SnapKV and TOVA receive ready queries as kvtape does.
+SnapKV and TOVA receive ready queries as kvtape does, and expected attention receives the mean and
+covariance of the queries, which kvtape reads from the recording.
 """
 
 import argparse
@@ -11,11 +12,11 @@ import statistics
 import time
 
 import torch
-from kvpress import KnormPress, LagKVPress, SnapKVPress, TOVAPress
+from kvpress import ExpectedAttentionPress, KnormPress, LagKVPress, SnapKVPress, TOVAPress
 
 
 class Attention(torch.nn.Module):
-    """What a press reads of an attention layer: its configuration and a query projection."""
+    """What a press reads of an attention layer: configuration, query projection, rotary embedding."""
 
     def __init__(self, query_heads, kv_heads, head_dim):
         super().__init__()
@@ -29,6 +30,27 @@ class Attention(torch.nn.Module):
             num_key_value_heads = kv_heads
 
         self.config = Config()
+
+    def rotary_emb(self, like, positions):
+        """cos and sin of the positions, at the frequencies of Llama 2."""
+        exponents = torch.arange(0, self.head_dim, 2, dtype=torch.float32) / self.head_dim
+        angles = positions[..., None] * 10000.0**-exponents
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos().to(like), angles.sin().to(like)
+
+
+class GivenStatistics(ExpectedAttentionPress):
+    """Expected attention from statistics of the queries that are known, as those of a recording are."""
+
+    def give(self, queries):
+        """Takes the statistics of queries [1, heads, n, head_dim] before rotation."""
+        self.mean = queries.mean(dim=2)
+        centred = queries - self.mean.unsqueeze(2)
+        self.covariance = centred.transpose(2, 3) @ centred / queries.shape[2]
+        return self
+
+    def get_query_statistics(self, module, hidden_states):
+        return self.apply_avg_rope(module, self.mean, self.covariance, hidden_states.shape[1])
 
 
 def rope_identity(tokens, head_dim):
@@ -69,6 +91,9 @@ def main():
         "lagkv": LagKVPress(0.5),
         "snapkv": SnapKVPress(0.5, window_size=64, kernel_size=5),
         "tova": TOVAPress(0.5),
+        "expected_attention": GivenStatistics(0.5).give(
+            torch.rand(1, given.query_heads, 64, given.head_dim) * 2 - 1
+        ),
     }
     with torch.no_grad():
         for name, press in presses.items():
