@@ -41,25 +41,34 @@ class Weight {
     std::int64_t columns = 0;
 };
 
-/// One layer's cache: keys and values [kv_heads, capacity, head_dim], backend's element type.
+/// Where one KV head's entries lie in the tensors of its layer's cache.
+struct CacheSlot {
+    std::int64_t begin = 0;     ///< its first row
+    std::int64_t capacity = 0;  ///< rows it may fill
+    Position held = 0;          ///< rows it fills before the new ones
+};
+
+/// One layer's cache: keys and values [rows, head_dim] in the backend's element type, and the slot
+/// of every KV head. Heads that evicted differently hold differently many entries.
 struct CacheLayer {
     void* keys = nullptr;
     void* values = nullptr;
-    std::int64_t capacity = 0;
+    std::span<const CacheSlot> slots = {};
 };
 
-/// Causal attention of `rows` new queries at positions `first .. first + rows` over the entries
-/// `[0, first + rows)` of the cache, which already holds the new ones.
+/// Causal attention of `rows` new queries at positions `first .. first + rows` over what every KV
+/// head holds and, behind it, the entries of the new rows themselves, which the cache already has.
 struct Attention {
     Shape shape;
     Activations queries;  ///< [rows, query_heads * head_dim], after RoPE
     CacheLayer cache;
     Activations outputs;  ///< [rows, query_heads * head_dim]
     Position first = 0;
-    Position window = 0;  ///< sliding window in tokens; 0 = none
+    Position window = 0;  ///< sliding window in entries; 0 = none
     /// Device float [query_heads, rows]; always written.
     float* logsumexp = nullptr;
-    /// Device float [query_heads, capacity], or null. Adds the probability each key gets from the
+    /// Device float, or null: for every KV head, from `group * slot.begin` on, a row of
+    /// `slot.capacity` for each of its query heads. Adds the probability each entry gets from the
     /// queries below `column_limit`, in a fixed order.
     float* column_sums = nullptr;
     Position column_limit = 0;
@@ -106,12 +115,17 @@ class Backend {
                       std::span<const double> inverse_frequencies,
                       double scale,
                       Position first) = 0;
-    /// Copies new keys and values [rows, kv_heads * head_dim] to entries first .. first + rows.
+    /// Copies new keys and values [rows, kv_heads * head_dim] behind what every head holds.
     virtual void append(Activations keys,
                         Activations values,
                         const Shape& shape,
-                        Position first,
                         CacheLayer cache) = 0;
+    /// to[i] = from[rows[i]], rows of `row_bytes`, a multiple of 4, on the device; `from` and `to`
+    /// do not overlap.
+    virtual void gather(const void* from,
+                        std::span<const std::int64_t> rows,
+                        std::size_t row_bytes,
+                        void* to) = 0;
     virtual void attend(const Attention& attention) = 0;
     /// out = silu(gate) * up.
     virtual void swiglu(Activations gate, Activations up, Activations out) = 0;

@@ -1,40 +1,58 @@
 #pragma once
 
-#include "model/backend.hpp"
-#include "model/transformer.hpp"
+#include "core/decision.hpp"
+#include "core/types.hpp"
 
+#include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace kvtape::model {
 
-/// What a KvCache holds on its backend.
-struct KvCache::State {
-    State(Backend& home, const Shape& geometry, Position limit)
-        : backend(home),
-          shape(geometry),
-          column_limit(limit) {}
+class Transformer;
 
-    /// Makes room for `entries` entries, at least doubling when it grows; keeps what is there.
-    void reserve(Position entries);
-    CacheLayer layer(std::int32_t index) const;
-    /// Device floats [query_heads, capacity], or null.
-    float* column_sums(std::int32_t index) const;
+/// The cache of one sequence: keys (after RoPE) and values of all layers, and, when asked for, the
+/// column sums of its context queries. Grows on demand. What is evicted is freed; what stays keeps
+/// its position and its phase, and new tokens go on counting.
+class KvCache {
+  public:
+    /// Column sums are kept for queries at positions below `column_limit`; 0 keeps none.
+    KvCache(const Transformer& model, Position column_limit);
+    KvCache(KvCache&&) noexcept;
+    ~KvCache();
 
-    struct Layer {
-        Buffer keys, values, column_sums;
-    };
-    Backend& backend;
-    Shape shape;
-    Position column_limit = 0;
-    Position length = 0;
-    Position capacity = 0;
-    std::vector<Layer> layers;
+    /// The position that the next token gets: tokens seen, unless `seek` said otherwise.
+    Position length() const;
+    /// The next token gets position `next`; entries at or behind it are forgotten.
+    void seek(Position next);
+    /// The same entries, in memory of their own and without column sums.
+    KvCache copy() const;
+
+    /// Drops what `decision` does not keep and puts in what it merged. The memory is given back up
+    /// to some room for the next tokens. Column sums end with the first entry dropped.
+    void apply(const Decision& decision);
+
+    /// Positions that one head holds, ascending.
+    std::vector<Position> positions(HeadId id) const;
+    /// Entries held, over all layers and KV heads.
+    std::int64_t entries() const;
+    /// Bytes of device memory that keys and values take, room for growth included.
+    std::int64_t bytes() const;
+
+    /// Host copies of the entries from the `first`th on of one head: [held - first, head_dim].
+    std::vector<float> keys(HeadId id, Position first) const;
+    std::vector<float> values(HeadId id, Position first) const;
+    /// Of all heads, while nothing was evicted: [kv_heads, length, head_dim] and
+    /// [query_heads, length].
+    std::vector<float> keys(std::int32_t layer) const;
+    std::vector<float> values(std::int32_t layer) const;
+    std::vector<float> column_sums(std::int32_t layer) const;
 
   private:
-    Buffer grown(const Buffer& old,
-                 std::int32_t heads,
-                 std::int64_t entry_bytes,
-                 Position to) const;
+    friend class Transformer;
+    struct State;
+    explicit KvCache(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
 };
 
 }  // namespace kvtape::model

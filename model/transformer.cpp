@@ -2,7 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/half.hpp"
-#include "model/kv_cache.hpp"
+#include "model/kv_cache_state.hpp"
 #include "model/safetensors.hpp"
 #include "model/weights.hpp"
 
@@ -146,8 +146,7 @@ void Transformer::State::project(const LayerWeights& layer, const Activations& x
 
 void Transformer::State::attend(std::int32_t index, const Block& block, KvCache::State& cache) {
     const std::int64_t rows = block.end - block.begin;
-    backend.append(
-        work.keys.rows(rows), work.values.rows(rows), shape, block.begin, cache.layer(index));
+    backend.append(work.keys.rows(rows), work.values.rows(rows), shape, cache.layer(index));
     const bool counts = block.begin < cache.column_limit;
     backend.attend({.shape = shape,
                     .queries = work.queries.rows(rows),
@@ -297,7 +296,7 @@ std::vector<float> Transformer::forward(std::span<const std::int32_t> tokens,
                            " tokens are too many");
     const Position end = start + static_cast<Position>(tokens.size());
     const bool decoding = tokens.size() == 1 && start > 0;
-    entries.reserve(end);
+    entries.reserve(end - start);
     state.work.reserve(state.backend, state.config, std::min<std::int64_t>(chunk, end - start));
     Block block;
     for (Position begin = start; begin < end; begin = block.end) {
@@ -306,7 +305,7 @@ std::vector<float> Transformer::forward(std::span<const std::int32_t> tokens,
                                    static_cast<std::size_t>(block.end - begin)));
         for (std::int32_t layer = 0; layer < state.config.layers; ++layer)
             state.run_layer(layer, block, entries, tap);
-        entries.length = block.end;
+        entries.advance(block.end - block.begin);
     }
     return state.logits(block.end - block.begin - 1);
 }

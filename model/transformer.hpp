@@ -4,6 +4,7 @@
 #include "core/types.hpp"
 #include "model/backend.hpp"
 #include "model/config.hpp"
+#include "model/kv_cache.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -13,31 +14,6 @@
 #include <vector>
 
 namespace kvtape::model {
-
-class Transformer;
-
-/// The cache of one sequence: keys (after RoPE) and values of all layers, and, when asked for, the
-/// column sums of its context queries. Grows on demand.
-class KvCache {
-  public:
-    /// Column sums are kept for queries at positions below `column_limit`; 0 keeps none.
-    KvCache(const Transformer& model, Position column_limit);
-    KvCache(KvCache&&) noexcept;
-    ~KvCache();
-
-    Position length() const;
-    /// Forgets the entries from `length` on, at most as many as there are.
-    void truncate(Position length);
-    /// Host copies: [kv_heads, length, head_dim] and [query_heads, length].
-    std::vector<float> keys(std::int32_t layer) const;
-    std::vector<float> values(std::int32_t layer) const;
-    std::vector<float> column_sums(std::int32_t layer) const;
-
-  private:
-    friend class Transformer;
-    struct State;
-    std::unique_ptr<State> state_;
-};
 
 /// A checkpoint on a backend.
 class Transformer {

@@ -108,12 +108,12 @@ SecondPass::SecondPass(model::Transformer& model,
         rows += chunk.count;
         begin = end;
     }
-    cache_.truncate(context_len_);
+    cache_.seek(context_len_);
 }
 
 void SecondPass::run(const ReplayChunk& chunk, const std::vector<std::int32_t>& tokens) {
     const Shape& shape = model_.shape();
-    cache_.truncate(context_len_);
+    cache_.seek(context_len_);
     Listener listener(shape);
     model_.forward(tokens, cache_, &listener);
     for (std::int32_t number = 0; number < shape.layers; ++number) {

@@ -12,7 +12,7 @@
 namespace kvtape::model::cpu {
 namespace {
 
-/// Entries of the cache that are packed together, at absolute positions.
+/// Entries of the cache that are packed together.
 constexpr Position key_block = 128;
 /// Probabilities of a block of queries: what stays in the second-level cache.
 constexpr std::int64_t probabilities_at_once = 192 * 1024;
@@ -27,10 +27,10 @@ struct Extent {
     Position size() const { return end - begin; }
 };
 
-/// What the query at `position` may see.
-Extent visible(Position position, Position window) {
-    const Position begin = window > 0 && position >= window ? position + 1 - window : 0;
-    return {begin, position + 1};
+/// The entries that the query of entry `entry` may see.
+Extent visible(Position entry, Position window) {
+    const Position begin = window > 0 && entry >= window ? entry + 1 - window : 0;
+    return {begin, entry + 1};
 }
 
 class Pass {
@@ -41,8 +41,6 @@ class Pass {
           shape_(attention.shape),
           threads_(threads),
           scratch_(scratch),
-          entries_{visible(attention.first, attention.window).begin / key_block * key_block,
-                   attention.first + static_cast<Position>(attention.queries.rows)},
           queries_(type, attention.queries.data, elements(attention.queries)),
           outputs_(type, attention.outputs.data, elements(attention.outputs)) {}
 
@@ -61,8 +59,21 @@ class Pass {
         memory.resize(std::max(memory.size(), static_cast<std::size_t>(size)));
     }
 
-    std::size_t block_at(Position begin) const {
-        return static_cast<std::size_t>((begin - entries_.begin) / key_block);
+    const CacheSlot& slot(std::size_t kv_head) const { return attention_.cache.slots[kv_head]; }
+
+    /// What the queries see of a KV head, from a whole block on.
+    Extent entries(std::size_t kv_head) const {
+        const Position held = slot(kv_head).held;
+        return {visible(held, attention_.window).begin / key_block * key_block,
+                held + static_cast<Position>(attention_.queries.rows)};
+    }
+
+    static std::size_t blocks_in(Extent entries) {
+        return static_cast<std::size_t>((entries.size() + key_block - 1) / key_block);
+    }
+
+    std::size_t block_at(std::size_t kv_head, Position begin) const {
+        return static_cast<std::size_t>((begin - entries(kv_head).begin) / key_block);
     }
 
     bool packs() const { return attention_.queries.rows >= rows_worth_packing; }
@@ -72,13 +83,11 @@ class Pass {
         const auto heads = static_cast<std::size_t>(shape_.kv_heads);
         const std::int64_t dim = shape_.head_dim;
         for (std::size_t head = 0; head < heads; ++head) {
-            const std::int64_t first =
-                (static_cast<std::int64_t>(head) * attention_.cache.capacity + entries_.begin) *
-                dim;
-            keys_.emplace_back(
-                type_, element(type_, attention_.cache.keys, first), entries_.size() * dim);
-            values_.emplace_back(
-                type_, element(type_, attention_.cache.values, first), entries_.size() * dim);
+            const Extent seen = entries(head);
+            const std::int64_t first = (slot(head).begin + seen.begin) * dim;
+            const std::int64_t count = seen.size() * dim;
+            keys_.emplace_back(type_, element(type_, attention_.cache.keys, first), count);
+            values_.emplace_back(type_, element(type_, attention_.cache.values, first), count);
         }
         scratch_.query_heads.resize(static_cast<std::size_t>(shape_.query_heads));
         if (packs())
@@ -88,7 +97,9 @@ class Pass {
     void pack_cache() {
         const std::int64_t dim = shape_.head_dim;
         const auto heads = static_cast<std::size_t>(shape_.kv_heads);
-        const auto blocks = static_cast<std::size_t>((entries_.size() + key_block - 1) / key_block);
+        std::size_t blocks = 0;
+        for (std::size_t head = 0; head < heads; ++head)
+            blocks = std::max(blocks, blocks_in(entries(head)));
         scratch_.kv_heads.resize(heads);
         for (AttentionScratch::KvHead& head : scratch_.kv_heads) {
             head.keys.resize(std::max(blocks, head.keys.size()));
@@ -97,7 +108,9 @@ class Pass {
         parallel_for(heads * blocks, threads_, [&](std::size_t item) {
             const std::size_t head = item / blocks, block = item % blocks;
             const auto begin = static_cast<Position>(block) * key_block;
-            const Position count = std::min(key_block, entries_.size() - begin);
+            const Position count = std::min(key_block, entries(head).size() - begin);
+            if (count <= 0)
+                return;
             AttentionScratch::KvHead& packed = scratch_.kv_heads[head];
             packed.keys[block].assign_transposed(
                 view(keys_[head].data() + begin * dim, count, dim));
@@ -106,9 +119,14 @@ class Pass {
         });
     }
 
+    std::size_t kv_head_of(std::int32_t head) const {
+        return static_cast<std::size_t>(head / shape_.group());
+    }
+
     void run_head(std::int32_t head) {
         // The odd number of vectors keeps rows from meeting in the same cache sets.
-        const std::int64_t stride = (entries_.size() + key_block - 1) / key_block * key_block + 16;
+        const Extent all = entries(kv_head_of(head));
+        const auto stride = static_cast<std::int64_t>(blocks_in(all)) * key_block + 16;
         const auto rows = static_cast<Position>(attention_.queries.rows);
         const auto height = static_cast<Position>(std::clamp<std::int64_t>(
             probabilities_at_once / stride / fewest_query_rows * fewest_query_rows,
@@ -136,10 +154,11 @@ class Pass {
             for (std::int64_t i = 0; i < dim; ++i)
                 queries[(row - rows.begin) * dim + i] = from[i] * scale;
         }
+        const std::size_t kv_head = kv_head_of(head);
+        const Position held = slot(kv_head).held;
         const Extent seen{
-            visible(attention_.first + rows.begin, attention_.window).begin / key_block * key_block,
-            attention_.first + rows.end};
-        const auto kv_head = static_cast<std::size_t>(head / shape_.group());
+            visible(held + rows.begin, attention_.window).begin / key_block * key_block,
+            held + rows.end};
         multiply_keys(kv_head, view(queries, rows.size(), dim), seen, scores);
         float inverse_sums[most_query_rows];
         for (Position row = rows.begin; row < rows.end; ++row)
@@ -170,10 +189,12 @@ class Pass {
         if (!packs())
             return multiply_transposed(
                 queries,
-                view(keys_[kv_head].data() + (seen.begin - entries_.begin) * dim, seen.size(), dim),
+                view(keys_[kv_head].data() + (seen.begin - entries(kv_head).begin) * dim,
+                     seen.size(),
+                     dim),
                 block_of(scores, rows, 0, seen.size()));
         for (Position begin = seen.begin; begin < seen.end; begin += key_block) {
-            const Packed& keys = scratch_.kv_heads[kv_head].keys[block_at(begin)];
+            const Packed& keys = scratch_.kv_heads[kv_head].keys[block_at(kv_head, begin)];
             multiply(
                 queries,
                 keys,
@@ -184,8 +205,8 @@ class Pass {
     /// Turns the logits of one query into e^(logit - largest), zero where it may not look; writes
     /// its log-sum-exp and column sums; returns 1 / sum.
     float normalise(std::int32_t head, Position row, Extent seen, float* scores) {
-        const Position position = attention_.first + row;
-        const Extent own = visible(position, attention_.window);
+        const CacheSlot& slot = this->slot(kv_head_of(head));
+        const Extent own = visible(slot.held + row, attention_.window);
         const auto size = static_cast<std::size_t>(own.size());
         const std::span<float> logits(scores + (own.begin - seen.begin), size);
         const float largest = maximum(logits);
@@ -195,11 +216,11 @@ class Pass {
         attention_.logsumexp[head * attention_.queries.rows + row] =
             static_cast<float>(static_cast<double>(largest) + logarithm(sum));
         const auto inverse = static_cast<float>(1.0 / sum);
-        if (attention_.column_sums != nullptr && position < attention_.column_limit)
-            add_scaled(
-                logits,
-                inverse,
-                {attention_.column_sums + head * attention_.cache.capacity + own.begin, size});
+        if (attention_.column_sums != nullptr && attention_.first + row < attention_.column_limit) {
+            const std::int64_t line =
+                shape_.group() * slot.begin + head % shape_.group() * slot.capacity;
+            add_scaled(logits, inverse, {attention_.column_sums + line + own.begin, size});
+        }
         return inverse;
     }
 
@@ -216,7 +237,8 @@ class Pass {
             dim,
             Eigen::OuterStride<>(attention_.outputs.columns));
         if (!packs()) {
-            const float* values = values_[kv_head].data() + (seen.begin - entries_.begin) * dim;
+            const float* values =
+                values_[kv_head].data() + (seen.begin - entries(kv_head).begin) * dim;
             for (Position row = 0; row < rows.size(); ++row) {
                 const std::span<float> sums(out.row(row).data(), static_cast<std::size_t>(dim));
                 std::fill(sums.begin(), sums.end(), 0.0f);
@@ -226,7 +248,7 @@ class Pass {
             return;
         }
         for (Position begin = seen.begin; begin < seen.end; begin += key_block) {
-            const Packed& values = scratch_.kv_heads[kv_head].values[block_at(begin)];
+            const Packed& values = scratch_.kv_heads[kv_head].values[block_at(kv_head, begin)];
             const auto depth = static_cast<Position>(values.depth());
             // The last block may hold entries after those seen by this block of queries.
             if (const Position hidden = begin + depth - seen.end; hidden > 0)
@@ -247,7 +269,6 @@ class Pass {
     const Shape& shape_;
     int threads_;
     AttentionScratch& scratch_;
-    Extent entries_;
     Floats queries_;
     Results outputs_;
     std::vector<Floats> keys_;

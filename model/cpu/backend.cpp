@@ -114,23 +114,40 @@ class CpuBackend final : public Backend {
     void append(Activations keys,
                 Activations values,
                 const Shape& shape,
-                Position first,
                 CacheLayer cache) override {
         const auto bytes = static_cast<std::size_t>(shape.head_dim * bytes_of(type_));
         const auto copy = [&](const Activations& from, void* to) {
             for (std::int64_t row = 0; row < from.rows; ++row)
-                for (std::int64_t head = 0; head < shape.kv_heads; ++head)
+                for (std::int64_t head = 0; head < shape.kv_heads; ++head) {
+                    const CacheSlot& slot = cache.slots[static_cast<std::size_t>(head)];
                     std::memcpy(
-                        element(type_, to, (head * cache.capacity + first + row) * shape.head_dim),
+                        element(type_, to, (slot.begin + slot.held + row) * shape.head_dim),
                         element(type_, from.data, row * from.columns + head * shape.head_dim),
                         bytes);
+                }
         };
         copy(keys, cache.keys);
         copy(values, cache.values);
     }
 
+    void gather(const void* from,
+                std::span<const std::int64_t> rows,
+                std::size_t row_bytes,
+                void* to) override {
+        auto* next = static_cast<std::byte*>(to);
+        for (const std::int64_t row : rows) {
+            std::memcpy(
+                next,
+                static_cast<const std::byte*>(from) + static_cast<std::size_t>(row) * row_bytes,
+                row_bytes);
+            next += row_bytes;
+        }
+    }
+
     void attend(const Attention& attention) override {
-        const Position entries = attention.first + static_cast<Position>(attention.queries.rows);
+        std::int64_t entries = 0;
+        for (const CacheSlot& slot : attention.cache.slots)
+            entries = std::max(entries, slot.held + attention.queries.rows);
         cpu::attend(type_,
                     attention,
                     threads_for(attention.queries.rows * attention.queries.columns * entries),

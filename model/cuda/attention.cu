@@ -106,10 +106,11 @@ __global__ void __launch_bounds__(threads) attend_rows(AttentionArguments a) {
     // The last queries have the most keys: they start first.
     const int block_row = static_cast<int>(gridDim.x - 1 - blockIdx.x) * block_rows;
     const int valid = min(block_rows, a.rows - block_row);
-    const int end = a.first + block_row + valid;
+    const Slot& slot = a.slots.of_head[head / a.group];
+    const int end = slot.held + block_row + valid;
 
     const std::int64_t row_stride = static_cast<std::int64_t>(a.query_heads) * a.head_dim;
-    const std::int64_t cache = head / a.group * a.capacity * a.head_dim;
+    const std::int64_t cache = slot.begin * a.head_dim;
     const Element* queries = static_cast<const Element*>(a.queries) + block_row * row_stride +
                              static_cast<std::int64_t>(head) * a.head_dim;
     const Element* keys = static_cast<const Element*>(a.keys) + cache;
@@ -119,7 +120,7 @@ __global__ void __launch_bounds__(threads) attend_rows(AttentionArguments a) {
     float outputs[Dim / 8][4] = {};
     Running running;
     const int warp_row = block_row + warp * warp_rows;
-    for (int key = floor_to(first_key(a.first + block_row, a.window), tile_keys); key < end;
+    for (int key = floor_to(first_key(slot.held + block_row, a.window), tile_keys); key < end;
          key += tile_keys) {
         const std::int64_t offset = static_cast<std::int64_t>(key) * a.head_dim;
         const int present = min(tile_keys, end - key);
@@ -132,10 +133,16 @@ __global__ void __launch_bounds__(threads) attend_rows(AttentionArguments a) {
         float scores[tile_keys / 8][4];
         Product::template dot_rows<tile_keys>(
             query_tile + warp * warp_rows * Product::stride, key_tile, scores);
-        soften(scores, outputs, running, a, a.first + warp_row, key);
+        soften(scores, outputs, running, a, slot.held + warp_row, key);
         Product::template add_product<tile_keys>(scores, value_tile, outputs);
     }
     write_rows<Element>(outputs, running, a, head, warp_row);
+}
+
+/// Rows whose probabilities are added to the columns.
+__host__ __device__ int counted_rows(const AttentionArguments& a) {
+    const int below = a.column_limit - a.first;
+    return below < a.rows ? below : a.rows;
 }
 
 /// One block: 64 keys of one query head, 16 to a warp; queries stream past in tiles. Each lane
@@ -152,24 +159,27 @@ __global__ void __launch_bounds__(threads) sum_columns(AttentionArguments a) {
     const int head = static_cast<int>(blockIdx.y);
     const int warp = static_cast<int>(threadIdx.x) / warp_size;
     const int lane = static_cast<int>(threadIdx.x) % warp_size;
-    const int end = min(a.first + a.rows, a.column_limit);
+    const Slot& slot = a.slots.of_head[head / a.group];
+    const int end = slot.held + counted_rows(a);
     const int block_key = static_cast<int>(blockIdx.x) * block_rows;
+    if (block_key >= end)
+        return;
     const int warp_key = block_key + warp * warp_rows;
 
     const std::int64_t row_stride = static_cast<std::int64_t>(a.query_heads) * a.head_dim;
     const Element* queries =
         static_cast<const Element*>(a.queries) + static_cast<std::int64_t>(head) * a.head_dim;
-    const Element* keys = static_cast<const Element*>(a.keys) +
-                          (head / a.group * a.capacity + block_key) * a.head_dim;
+    const Element* keys =
+        static_cast<const Element*>(a.keys) + (slot.begin + block_key) * a.head_dim;
     const float* logsumexp = a.logsumexp + static_cast<std::int64_t>(head) * a.rows;
     load_tile<Element, Dim>(
         key_tile, keys, a.head_dim, block_rows, min(block_rows, end - block_key), a.head_dim);
 
     float sums[2] = {0.0f, 0.0f};
-    const int row_end = query_end(block_key + block_rows - 1, a.window, end) - a.first;
-    for (int row = floor_to(max(0, block_key - a.first), tile_queries); row < row_end;
+    const int row_end = query_end(block_key + block_rows - 1, a.window, end) - slot.held;
+    for (int row = floor_to(max(0, block_key - slot.held), tile_queries); row < row_end;
          row += tile_queries) {
-        const int present = min(tile_queries, end - a.first - row);
+        const int present = min(tile_queries, end - slot.held - row);
         __syncthreads();  // every warp is done with the tiles before
         load_tile<Element, Dim>(
             query_tile, queries + row * row_stride, row_stride, tile_queries, present, a.head_dim);
@@ -185,7 +195,7 @@ __global__ void __launch_bounds__(threads) sum_columns(AttentionArguments a) {
             for (int element = 0; element < 4; ++element) {
                 const int column = tile * 8 + fragment_column(lane, element);
                 const int key = warp_key + fragment_row(lane, element);
-                if (column < present && attends(a.first + row + column, key, a.window))
+                if (column < present && attends(slot.held + row + column, key, a.window))
                     sums[element / 2] +=
                         exponential(scores[tile][element] * a.scale - logsumexp_tile[column]);
             }
@@ -194,8 +204,9 @@ __global__ void __launch_bounds__(threads) sum_columns(AttentionArguments a) {
     for (int half = 0; half < 2; ++half) {
         const float sum = quad_sum(sums[half]);
         const int key = warp_key + fragment_row(lane, half * 2);
+        const std::int64_t line = a.group * slot.begin + head % a.group * slot.capacity;
         if (lane % 4 == 0 && key < end)
-            a.column_sums[head * a.capacity + key] += sum;
+            a.column_sums[line + key] += sum;
     }
 }
 
@@ -250,9 +261,12 @@ void attend(ElementType type, const AttentionArguments& arguments, cudaStream_t 
 }
 
 void add_column_sums(ElementType type, const AttentionArguments& arguments, cudaStream_t stream) {
-    const std::int32_t end = std::min(arguments.first + arguments.rows, arguments.column_limit);
-    if (end <= arguments.first)
+    const int counted = counted_rows(arguments);
+    if (counted <= 0)
         return;
+    std::int32_t end = 0;
+    for (int head = 0; head < arguments.query_heads / arguments.group; ++head)
+        end = std::max(end, arguments.slots.of_head[head].held + counted);
     with_tile(type, arguments.head_dim, [&](auto zero, auto dim) {
         using Element = decltype(zero);
         using Product = Tile<Element, dim()>;

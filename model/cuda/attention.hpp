@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/element.hpp"
+#include "model/cuda/slots.hpp"
 
 #include <cuda_runtime_api.h>
 
@@ -11,12 +12,12 @@ namespace kvtape::model::cuda {
 /// What model::Attention says, in device pointers to elements of one type, aligned to 16 bytes.
 struct AttentionArguments {
     const void* queries = nullptr;  ///< [rows, query_heads * head_dim]
-    const void* keys = nullptr;     ///< [kv_heads, capacity, head_dim]
-    const void* values = nullptr;   ///< [kv_heads, capacity, head_dim]
+    const void* keys = nullptr;     ///< [rows of all slots, head_dim]
+    const void* values = nullptr;   ///< the same
     void* outputs = nullptr;        ///< [rows, query_heads * head_dim]
     float* logsumexp = nullptr;     ///< [query_heads, rows]
-    float* column_sums = nullptr;   ///< [query_heads, capacity]
-    std::int64_t capacity = 0;
+    float* column_sums = nullptr;   ///< as in model::Attention
+    Slots slots;
     std::int32_t rows = 0;
     std::int32_t query_heads = 0;
     std::int32_t group = 0;  ///< query heads per KV head

@@ -71,8 +71,11 @@ class CudaBackend final : public Backend {
     void append(Activations keys,
                 Activations values,
                 const Shape& shape,
-                Position first,
                 CacheLayer cache) override;
+    void gather(const void* from,
+                std::span<const std::int64_t> rows,
+                std::size_t row_bytes,
+                void* to) override;
     void attend(const Attention& attention) override;
     void swiglu(Activations gate, Activations up, Activations out) override;
     void add(Activations x, Activations y) override;
@@ -88,6 +91,8 @@ class CudaBackend final : public Backend {
     Linear linear_;
     DeviceMemory tokens_;
     std::size_t token_bytes_ = 0;
+    DeviceMemory rows_;
+    std::size_t row_bytes_ = 0;
     DeviceMemory frequencies_;
     std::size_t frequency_bytes_ = 0;
     std::vector<double> uploaded_frequencies_;
@@ -224,24 +229,50 @@ void CudaBackend::rope(Activations x,
                stream_.get());
 }
 
-/// A write or read beyond the cache would be found late or never on a GPU.
-void check_fits(std::int64_t end, const CacheLayer& cache) {
-    if (end > cache.capacity)
-        throw internal_error("using the cache up to entry " + std::to_string(end) + ": it has " +
-                             std::to_string(cache.capacity));
+/// The slots as kernels get them. A write or read beyond one would be found late or never on a GPU.
+Slots slots_of(const CacheLayer& cache, std::int64_t rows) {
+    if (cache.slots.size() > most_kv_heads)
+        throw device_error("attention with " + std::to_string(cache.slots.size()) +
+                           " KV heads: the cuda backend takes up to " +
+                           std::to_string(most_kv_heads) + "; use the cpu backend");
+    Slots slots{};
+    for (std::size_t head = 0; head < cache.slots.size(); ++head) {
+        const CacheSlot& slot = cache.slots[head];
+        if (slot.held + rows > slot.capacity)
+            throw internal_error("using the cache up to entry " + std::to_string(slot.held + rows) +
+                                 ": it has " + std::to_string(slot.capacity));
+        slots.of_head[head] = {.begin = slot.begin,
+                               .capacity = static_cast<std::int32_t>(slot.capacity),
+                               .held = slot.held};
+    }
+    return slots;
 }
 
-void CudaBackend::append(
-    Activations keys, Activations values, const Shape& shape, Position first, CacheLayer cache) {
-    check_fits(first + keys.rows, cache);
+void CudaBackend::append(Activations keys,
+                         Activations values,
+                         const Shape& shape,
+                         CacheLayer cache) {
+    const Slots slots = slots_of(cache, keys.rows);
     const auto side = [&](void* data) {
-        return CacheSide{.data = data,
-                         .capacity = cache.capacity,
-                         .heads = shape.kv_heads,
-                         .head_dim = shape.head_dim};
+        return CacheSide{
+            .data = data, .slots = slots, .heads = shape.kv_heads, .head_dim = shape.head_dim};
     };
-    cuda::append(type_, elements(keys), first, side(cache.keys), stream_.get());
-    cuda::append(type_, elements(values), first, side(cache.values), stream_.get());
+    cuda::append(type_, elements(keys), side(cache.keys), stream_.get());
+    cuda::append(type_, elements(values), side(cache.values), stream_.get());
+}
+
+void CudaBackend::gather(const void* from,
+                         std::span<const std::int64_t> rows,
+                         std::size_t row_bytes,
+                         void* to) {
+    void* device = at_least(rows_, row_bytes_, rows.size_bytes());
+    upload(device, std::as_bytes(rows));
+    cuda::gather(from,
+                 static_cast<const std::int64_t*>(device),
+                 std::ssize(rows),
+                 static_cast<std::int64_t>(row_bytes / sizeof(std::uint32_t)),
+                 to,
+                 stream_.get());
 }
 
 void CudaBackend::attend(const Attention& attention) {
@@ -250,14 +281,13 @@ void CudaBackend::attend(const Attention& attention) {
         throw device_error("attention with head_dim " + std::to_string(shape.head_dim) +
                            ": the cuda backend needs a multiple of 8 up to " +
                            std::to_string(max_head_dim) + "; use the cpu backend");
-    check_fits(attention.first + attention.queries.rows, attention.cache);
     const AttentionArguments arguments{.queries = attention.queries.data,
                                        .keys = attention.cache.keys,
                                        .values = attention.cache.values,
                                        .outputs = attention.outputs.data,
                                        .logsumexp = attention.logsumexp,
                                        .column_sums = attention.column_sums,
-                                       .capacity = attention.cache.capacity,
+                                       .slots = slots_of(attention.cache, attention.queries.rows),
                                        .rows = static_cast<std::int32_t>(attention.queries.rows),
                                        .query_heads = shape.query_heads,
                                        .group = shape.group(),

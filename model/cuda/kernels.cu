@@ -95,18 +95,24 @@ __global__ void rotate_rows(Element* x, std::int64_t columns, Rotation rotation)
 }
 
 template <typename Element>
-__global__ void append_rows(const Element* x,
-                            std::int64_t count,
-                            std::int32_t first,
-                            CacheSide side) {
+__global__ void append_rows(const Element* x, std::int64_t count, CacheSide side) {
     const std::int64_t i = global_index();
     if (i >= count)
         return;
     const std::int64_t columns = static_cast<std::int64_t>(side.heads) * side.head_dim;
-    const std::int64_t entry = first + i / columns;
-    const std::int64_t head = i % columns / side.head_dim;
-    const std::int64_t dim = i % side.head_dim;
-    static_cast<Element*>(side.data)[(head * side.capacity + entry) * side.head_dim + dim] = x[i];
+    const Slot& slot = side.slots.of_head[i % columns / side.head_dim];
+    const std::int64_t row = slot.begin + slot.held + i / columns;
+    static_cast<Element*>(side.data)[row * side.head_dim + i % side.head_dim] = x[i];
+}
+
+__global__ void gather_rows(const std::uint32_t* from,
+                            const std::int64_t* rows,
+                            std::int64_t count,
+                            std::int64_t words,
+                            std::uint32_t* to) {
+    const std::int64_t i = global_index();
+    if (i < count)
+        to[i] = from[rows[i / words] * words + i % words];
 }
 
 template <typename Element>
@@ -199,7 +205,7 @@ void rope(ElementType type, Elements x, const Rotation& rotation, cudaStream_t s
     });
 }
 
-void append(ElementType type, Elements x, std::int32_t first, CacheSide side, cudaStream_t stream) {
+void append(ElementType type, Elements x, const CacheSide& side, cudaStream_t stream) {
     with_element(type, [&](auto zero) {
         using Element = decltype(zero);
         launch("append_rows",
@@ -207,9 +213,24 @@ void append(ElementType type, Elements x, std::int32_t first, CacheSide side, cu
                append_rows<Element>,
                static_cast<const Element*>(x.data),
                x.count(),
-               first,
                side);
     });
+}
+
+void gather(const void* from,
+            const std::int64_t* rows,
+            std::int64_t count,
+            std::int64_t words,
+            void* to,
+            cudaStream_t stream) {
+    launch("gather_rows",
+           over(count * words, stream),
+           gather_rows,
+           static_cast<const std::uint32_t*>(from),
+           rows,
+           count * words,
+           words,
+           static_cast<std::uint32_t*>(to));
 }
 
 void swiglu(ElementType type, Elements gate, const void* up, void* out, cudaStream_t stream) {

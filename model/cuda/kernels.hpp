@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/element.hpp"
+#include "model/cuda/slots.hpp"
 
 #include <cuda_runtime_api.h>
 
@@ -28,10 +29,10 @@ struct Rotation {
     double scale = 1.0;
 };
 
-/// One side of a cache layer: [heads, capacity, head_dim].
+/// One side of a cache layer: the rows of all slots.
 struct CacheSide {
     void* data = nullptr;
-    std::int64_t capacity = 0;
+    Slots slots;
     std::int32_t heads = 0;
     std::int32_t head_dim = 0;
 };
@@ -62,8 +63,16 @@ void rms_norm(ElementType type,
 /// Rotates pairs (i, i + pairs) of every head of x in place; angles, cosine and sine in double.
 void rope(ElementType type, Elements x, const Rotation& rotation, cudaStream_t stream);
 
-/// Copies the rows of `x` [rows, heads * head_dim] to entries first .. first + rows of `side`.
-void append(ElementType type, Elements x, std::int32_t first, CacheSide side, cudaStream_t stream);
+/// Copies the rows of `x` [rows, heads * head_dim] behind what the slots of `side` hold.
+void append(ElementType type, Elements x, const CacheSide& side, cudaStream_t stream);
+
+/// to[i] = from[rows[i]] for `count` rows of `words` 32-bit words; all in device memory.
+void gather(const void* from,
+            const std::int64_t* rows,
+            std::int64_t count,
+            std::int64_t words,
+            void* to,
+            cudaStream_t stream);
 
 /// out = silu(gate) * up.
 void swiglu(ElementType type, Elements gate, const void* up, void* out, cudaStream_t stream);

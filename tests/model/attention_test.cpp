@@ -51,6 +51,9 @@ Result attend_in_chunks(const Case& given, Position chunk, int threads) {
     for (Position first = 0; first < given.tokens; first += chunk) {
         const Position rows = std::min(chunk, given.tokens - first);
         std::vector<float> logsumexp(size(given.query_heads, rows));
+        std::vector<CacheSlot> slots;
+        for (std::int64_t head = 0; head < given.kv_heads; ++head)
+            slots.push_back({.begin = head * capacity, .capacity = capacity, .held = first});
         cpu::attend(ElementType::float32,
                     {.shape = {.layers = 1,
                                .query_heads = given.query_heads,
@@ -60,7 +63,7 @@ Result attend_in_chunks(const Case& given, Position chunk, int threads) {
                                .softmax_scale = 0.3,
                                .element_type = ElementType::float32},
                      .queries = {queries.data() + first * columns, rows, columns},
-                     .cache = {keys.data(), values.data(), capacity},
+                     .cache = {keys.data(), values.data(), slots},
                      .outputs = {result.outputs.data() + first * columns, rows, columns},
                      .first = first,
                      .window = given.window,

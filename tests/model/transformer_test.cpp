@@ -4,6 +4,7 @@
 #include "core/kernels.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/naive_transformer.hpp"
+#include "tests/support/small_model.hpp"
 
 #include <cmath>
 #include <numeric>
@@ -16,45 +17,6 @@ using namespace kvtape::testing;
 using Catch::Matchers::Contains;
 
 namespace {
-
-Json small_config() {
-    return {{"architectures", {"LlamaForCausalLM"}},
-            {"vocab_size", 37},
-            {"hidden_size", 24},
-            {"intermediate_size", 40},
-            {"num_hidden_layers", 2},
-            {"num_attention_heads", 6},
-            {"num_key_value_heads", 2},
-            {"head_dim", 8},
-            {"rms_norm_eps", 1e-5},
-            {"eos_token_id", 7}};
-}
-
-Config parse(const Json& json) {
-    return Config::parse(json.dump(), "config.json");
-}
-
-std::vector<std::int32_t> some_tokens(std::size_t count) {
-    std::vector<std::int32_t> tokens;
-    const Philox random(3, 1);
-    for (std::size_t i = 0; i < count; ++i)
-        tokens.push_back(static_cast<std::int32_t>(37.0 * random.uniform(i)));
-    return tokens;
-}
-
-/// A checkpoint directory with random weights for `config`.
-class RandomCheckpoint {
-  public:
-    explicit RandomCheckpoint(const Config& config, ElementType type = ElementType::float32)
-        : tensors(random_weights(config)) {
-        write_file(path() / "model.safetensors", safetensors_file(tensors, type));
-    }
-    const std::filesystem::path& path() const { return directory_.path(); }
-    FloatTensors tensors;
-
-  private:
-    TemporaryDirectory directory_;
-};
 
 /// The largest difference from the naive twin, relative to its largest logit.
 double error_of(const Config& config, std::size_t length, Position chunk) {

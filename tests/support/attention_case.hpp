@@ -154,8 +154,11 @@ inline AttentionResult run_attention(model::Backend& backend, const AttentionCas
     const model::Buffer sums =
         backend.allocate(heads * static_cast<std::size_t>(capacity) * sizeof(float));
     backend.clear(sums.data(), sums.bytes());
+    std::vector<model::CacheSlot> slots;
+    for (std::int64_t head = 0; head < test.kv_heads; ++head)
+        slots.push_back({.begin = head * capacity, .capacity = capacity, .held = 0});
     const model::CacheLayer cache{
-        .keys = cached_keys.data(), .values = cached_values.data(), .capacity = capacity};
+        .keys = cached_keys.data(), .values = cached_values.data(), .slots = slots};
 
     AttentionResult result;
     result.logsumexp.resize(heads * static_cast<std::size_t>(test.length));
@@ -174,7 +177,6 @@ inline AttentionResult run_attention(model::Backend& backend, const AttentionCas
         backend.append({new_keys.data(), rows, test.kv_heads * dim},
                        {new_values.data(), rows, test.kv_heads * dim},
                        shape,
-                       first,
                        cache);
         backend.attend({.shape = shape,
                         .queries = {new_queries.data(), rows, test.query_heads * dim},
@@ -185,6 +187,8 @@ inline AttentionResult run_attention(model::Backend& backend, const AttentionCas
                         .logsumexp = static_cast<float*>(logsumexp.data()),
                         .column_sums = static_cast<float*>(sums.data()),
                         .column_limit = test.column_limit});
+        for (model::CacheSlot& slot : slots)
+            slot.held += rows;
         const auto row_count = static_cast<std::size_t>(rows);
         const std::vector<float> out =
             backend.to_host(outputs.data(), row_count * heads * static_cast<std::size_t>(dim));

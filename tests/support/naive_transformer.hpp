@@ -9,7 +9,9 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 /// A transformer of the Llama family in double, one token and one head after the other.
@@ -67,9 +69,13 @@ inline FloatTensors random_weights(const model::Config& config) {
 
 class NaiveTransformer {
   public:
-    NaiveTransformer(const model::Config& config, const FloatTensors& tensors)
+    /// Whether the query of one token finds the entry of another in a KV head of a layer.
+    using Holds = std::function<bool(HeadId head, std::size_t query, std::size_t key)>;
+
+    NaiveTransformer(const model::Config& config, const FloatTensors& tensors, Holds holds = {})
         : config_(config),
-          tensors_(tensors) {}
+          tensors_(tensors),
+          holds_(std::move(holds)) {}
 
     /// The logits of the last token.
     Row logits(const std::vector<std::int32_t>& tokens) const {
@@ -144,7 +150,7 @@ class NaiveTransformer {
         for (std::size_t t = 0; t < stream.size(); ++t) {
             Row outputs;
             for (std::int32_t head = 0; head < config_.query_heads; ++head) {
-                const Row one = attend(t, head, window, attention, queries, keys, values);
+                const Row one = attend(t, layer, head, window, attention, queries, keys, values);
                 outputs.insert(outputs.end(), one.begin(), one.end());
             }
             add(project(attention + "o_proj", outputs), stream[t]);
@@ -152,6 +158,7 @@ class NaiveTransformer {
     }
 
     Row attend(std::size_t t,
+               std::int32_t layer,
                std::int32_t head,
                std::int64_t window,
                const std::string& attention,
@@ -170,7 +177,9 @@ class NaiveTransformer {
             double sum = 0.0;
             for (std::size_t i = 0; i < key.size(); ++i)
                 sum += query[i] * key[i];
-            logits.push_back(sum / std::sqrt(static_cast<double>(config_.head_dim)));
+            const bool held = !holds_ || holds_({layer, kv_head}, t, j);
+            logits.push_back(held ? sum / std::sqrt(static_cast<double>(config_.head_dim))
+                                  : -std::numeric_limits<double>::infinity());
         }
         const std::vector<double> weights = reference::softmax(logits);
         Row output(query.size());
@@ -198,6 +207,7 @@ class NaiveTransformer {
 
     const model::Config& config_;
     const FloatTensors& tensors_;
+    Holds holds_;
 };
 
 }  // namespace kvtape::testing
