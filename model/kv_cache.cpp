@@ -266,6 +266,12 @@ std::vector<Position> KvCache::positions(HeadId id) const {
     return all;
 }
 
+Position KvCache::held(HeadId id) const {
+    return state_->layers[static_cast<std::size_t>(id.layer)]
+        .slots[static_cast<std::size_t>(id.head)]
+        .held;
+}
+
 std::int64_t KvCache::entries() const {
     std::int64_t entries = 0;
     for (const State::Layer& layer : state_->layers)

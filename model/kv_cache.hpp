@@ -34,6 +34,8 @@ class KvCache {
 
     /// Positions that one head holds, ascending.
     std::vector<Position> positions(HeadId id) const;
+    /// How many these are.
+    Position held(HeadId id) const;
     /// Entries held, over all layers and KV heads.
     std::int64_t entries() const;
     /// Bytes of device memory that keys and values take, room for growth included.

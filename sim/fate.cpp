@@ -59,6 +59,23 @@ void Fate::note_scores(std::size_t index,
         fate.scores[row(head) + static_cast<std::size_t>(held[i])] = scores[i];
 }
 
+Fate Fate::first(Position tokens) const {
+    Fate cut = *this;
+    cut.tokens_ = tokens;
+    for (LayerFate& fate : cut.fates_) {
+        const auto shorten = [&](auto& rows) {
+            auto to = rows.begin();
+            for (auto from = rows.begin(); from != rows.end(); from += tokens_)
+                to = std::copy_n(from, tokens, to);
+            rows.erase(to, rows.end());
+        };
+        shorten(fate.evicted_at);
+        shorten(fate.merged_into);
+        shorten(fate.scores);
+    }
+    return cut;
+}
+
 std::int64_t Fate::kept(std::size_t index, std::int32_t head, Position end) const {
     const auto first = fates_[index].evicted_at.begin() + static_cast<std::ptrdiff_t>(row(head));
     return std::count(first, first + end, -1);

@@ -16,6 +16,8 @@ enum class StoreScores { no, yes };
 /// What became of every token of one sequence under one policy and budget.
 class Fate {
   public:
+    /// Of nothing.
+    Fate() = default;
     /// `layers` are those that take part, ascending.
     Fate(const Shape& shape, std::vector<std::int32_t> layers, Position tokens, StoreScores scores);
 
@@ -38,6 +40,9 @@ class Fate {
                      const Session& session,
                      const Limit& limit);
 
+    /// The same of the first `tokens` tokens alone.
+    Fate first(Position tokens) const;
+
     /// How many of the tokens before `end` one KV head still holds.
     std::int64_t kept(std::size_t index, std::int32_t head, Position end) const;
 
@@ -46,7 +51,7 @@ class Fate {
         return static_cast<std::size_t>(head) * static_cast<std::size_t>(tokens_);
     }
     std::vector<std::int32_t> layers_;
-    Position tokens_;
+    Position tokens_ = 0;
     std::vector<LayerFate> fates_;
 };
 

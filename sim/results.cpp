@@ -76,7 +76,17 @@ Schedule read_schedule(const std::filesystem::path& file, const std::string& tex
     }
 }
 
-/// A decision file of this trace has its sequences, token counts, KV heads and layers.
+/// A decision file belongs to the loop that its directory is for.
+void expect_loop(const std::filesystem::path& file, const DecisionInfo& info, Loop loop) {
+    if ((info.loop == "replay") == (loop == Loop::replay))
+        return;
+    throw usage_error("reading " + file.string() + ": it comes from " +
+                      (loop == Loop::replay ? "a live run" : "a replay") +
+                      "; keep results of replay and live in different directories");
+}
+
+/// A decision file of this trace has its sequences, token counts, KV heads and layers. A live run
+/// may have ended its answer elsewhere.
 void expect_shapes(const std::filesystem::path& file,
                    const DecisionFile& decisions,
                    const Trace& trace) {
@@ -97,12 +107,15 @@ void expect_shapes(const std::filesystem::path& file,
         const std::vector<std::int32_t>& layers = decisions.layers(i);
         if (layers.empty() || layers.back() >= shape.layers)
             fail(own.name, "has no layers, or more than " + std::to_string(shape.layers));
-        if (decisions.kv_heads(i) != shape.kv_heads || decisions.tokens(i) != recorded->length())
+        SequenceInfo seen = *recorded;
+        if (decisions.info().loop != "replay" && decisions.tokens(i) >= seen.prompt_len)
+            seen.tokens.resize(static_cast<std::size_t>(decisions.tokens(i)));
+        if (decisions.kv_heads(i) != shape.kv_heads || decisions.tokens(i) != seen.length())
             fail(own.name,
                  "has arrays of " + std::to_string(decisions.kv_heads(i)) + "x" +
                      std::to_string(decisions.tokens(i)) + ", expected " +
                      std::to_string(shape.kv_heads) + "x" + std::to_string(recorded->length()));
-        if (own.blocks != schedule.blocks(*recorded))
+        if (own.blocks != schedule.blocks(seen))
             fail(own.name, "has other blocks than its schedule");
     }
 }
@@ -131,9 +144,10 @@ std::optional<std::int32_t> place_of(const DecisionFile& decisions, const std::s
     return std::nullopt;
 }
 
-ResultDirectory::ResultDirectory(std::filesystem::path path, const Trace& trace)
+ResultDirectory::ResultDirectory(std::filesystem::path path, const Trace& trace, Loop loop)
     : path_(std::move(path)),
-      trace_(trace) {
+      trace_(trace),
+      loop_(loop) {
     std::error_code failure;
     std::filesystem::create_directories(path_, failure);
     if (failure)
@@ -155,6 +169,7 @@ void ResultDirectory::reload() {
         std::shared_ptr<const DecisionFile> decisions = open_result(entry.path());
         const DecisionInfo& info = decisions->info();
         expect_own_trace(entry.path(), info, trace_.info());
+        expect_loop(entry.path(), info, loop_);
         expect_shapes(entry.path(), *decisions, trace_);
         const auto spec = specs.find(name);
         results_.push_back({.file = name,

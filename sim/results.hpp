@@ -29,12 +29,19 @@ struct Result {
 /// Index of a sequence of the trace inside a decision file, or none.
 std::optional<std::int32_t> place_of(const DecisionFile& decisions, const std::string& sequence);
 
+/// What drove the policies of a directory.
+enum class Loop {
+    replay,  ///< a replay of the trace
+    live,    ///< the running model, which may have answered with more or fewer tokens
+};
+
 /// A directory of decision files of one trace, with index.csv naming the spec each came from.
 class ResultDirectory {
   public:
     /// Opens or creates it. A file that is damaged, of another trace or missing from the disk is a
-    /// format error that names it; an unwritable directory is an io error.
-    ResultDirectory(std::filesystem::path path, const Trace& trace);
+    /// format error that names it, one of another loop a usage error; an unwritable directory is an
+    /// io error.
+    ResultDirectory(std::filesystem::path path, const Trace& trace, Loop loop = Loop::replay);
 
     const std::filesystem::path& path() const { return path_; }
     /// All results, by spec, then query source, schedule and budget.
@@ -54,6 +61,7 @@ class ResultDirectory {
   private:
     std::filesystem::path path_;
     const Trace& trace_;
+    Loop loop_;
     std::vector<Result> results_;
 };
 

@@ -43,18 +43,6 @@ std::vector<float> heads_first(const std::vector<float>& rows,
     return turned;
 }
 
-/// A generated text may end within a character; what is not UTF-8 becomes U+FFFD.
-std::string as_utf8(const std::string& bytes) {
-    std::string text;
-    for (std::size_t at = 0; at < bytes.size();) {
-        const auto point = model::code_point_at(bytes, at);
-        const std::size_t size = point ? point->bytes : 1;
-        text += point ? bytes.substr(at, size) : "\xEF\xBF\xBD";
-        at += size;
-    }
-    return text;
-}
-
 std::string now_utc() {
     const std::time_t now = std::time(nullptr);
     std::tm parts{};
@@ -75,6 +63,17 @@ Position first_query(const workload::Prompt& prompt, Position context_queries) {
 }
 
 }  // namespace
+
+std::string as_utf8(const std::string& bytes) {
+    std::string text;
+    for (std::size_t at = 0; at < bytes.size();) {
+        const auto point = model::code_point_at(bytes, at);
+        const std::size_t size = point ? point->bytes : 1;
+        text += point ? bytes.substr(at, size) : "\xEF\xBF\xBD";
+        at += size;
+    }
+    return text;
+}
 
 TraceInfo describe_trace(const model::Transformer& model, const std::filesystem::path& folder) {
     TraceInfo info;

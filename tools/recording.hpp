@@ -21,6 +21,9 @@ namespace kvtape {
 /// The root of a trace of this model, from the checkpoint in `folder`, made now.
 TraceInfo describe_trace(const model::Transformer& model, const std::filesystem::path& folder);
 
+/// A generated text may end within a character; what is not UTF-8 becomes U+FFFD.
+std::string as_utf8(const std::string& bytes);
+
 /// Collects the queries, attention outputs and normalisers of every position from `first` on.
 class QueryRecorder : public Tap {
   public:

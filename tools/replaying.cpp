@@ -1,19 +1,17 @@
 #include "tools/replaying.hpp"
 
 #include "core/error.hpp"
-#include "core/kernels.hpp"
 #include "sim/curve.hpp"
 #include "tools/progress.hpp"
 #include "tools/replay_options.hpp"
+#include "tools/run_record.hpp"
 
 #include <chrono>
-#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <optional>
 #include <set>
-#include <unistd.h>
 
 namespace kvtape {
 namespace {
@@ -34,26 +32,6 @@ StepReport reporter(std::optional<Progress>& shown, std::string_view what, bool 
             shown.emplace(what, all, quiet);
         shown->update(done);
     };
-}
-
-/// What may differ between two runs: times, machine, versions.
-Json run_record(const Invocation& invocation, double replay_seconds, double table_seconds) {
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-    char date[32] = "";
-    std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
-    return {{"command", invocation.command_line},
-            {"producer", producer},
-            {"date_utc", date},
-            {"host", host},
-            {"compiler", __VERSION__},
-            {"isa", name_of(active_isa())},
-            {"threads", invocation.common.threads},
-            {"seed", invocation.common.seed},
-            {"bootstrap", {{"seed", bootstrap_seed}, {"resamples", bootstrap_resamples}}},
-            {"replay_seconds", replay_seconds},
-            {"table_seconds", table_seconds}};
 }
 
 /// Removes a directory and what is in it when its owner is done.
@@ -137,10 +115,13 @@ Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, con
         directory.write("autopsy.csv", tables.autopsy_csv);
     if (invocation.values.count("curve") != 0)
         directory.write("curve.csv", curves(invocation, asked));
+    Json record = run_record(invocation);
+    record["bootstrap"] = {{"seed", bootstrap_seed}, {"resamples", bootstrap_resamples}};
+    record["replay_seconds"] = replay_seconds;
+    record["table_seconds"] = seconds_since(begin) - replay_seconds;
     directory.write(
         "run.json",
-        run_record(invocation, replay_seconds, seconds_since(begin) - replay_seconds).dump(2) +
-            "\n");
+        record.dump(2) + "\n");
     return tables;
 }
 

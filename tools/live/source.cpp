@@ -1,0 +1,101 @@
+#include "tools/live/source.hpp"
+
+#include "core/error.hpp"
+#include "core/json.hpp"
+#include "tools/recording.hpp"
+
+#include <numeric>
+#include <string>
+
+namespace kvtape::live {
+namespace {
+
+/// Fields of config.json that do not change what a model computes.
+bool is_remark(const std::string& field) {
+    return field.starts_with("_") || field == "torch_dtype" || field == "dtype" ||
+           field == "transformers_version" || field == "use_cache";
+}
+
+Json without_remarks(const std::string& config, const std::string& what) {
+    Json fields = parse_json(config, what);
+    for (auto it = fields.begin(); it != fields.end();)
+        it = is_remark(it.key()) ? fields.erase(it) : std::next(it);
+    return fields;
+}
+
+void expect_same_model(const TraceInfo& recorded, const TraceInfo& running) {
+    const Json then = without_remarks(recorded.model_config, "the attribute model_config");
+    const Json now = without_remarks(running.model_config, "config.json");
+    Json fields = then;
+    fields.update(now);
+    for (const auto& [field, value] : fields.items()) {
+        const Json a = then.value(field, Json()), b = now.value(field, Json());
+        if (a != b)
+            throw format_error("running the sequences of a trace: it was recorded from " +
+                               recorded.model_id + " with " + field + " " + to_text(a) +
+                               ", and this model (" + running.model_id + ") has " + to_text(b) +
+                               "; give the model of the trace with --model");
+    }
+}
+
+}  // namespace
+
+Source::Source(const Trace& recorded,
+               const model::Transformer& model,
+               const std::filesystem::path& folder)
+    : model_(model),
+      info_(describe_trace(model, folder)) {
+    expect_same_model(recorded.info(), info_);
+    info_.fingerprint = recorded.info().fingerprint;
+    for (std::int32_t i = 0; i < recorded.sequences(); ++i) {
+        SequenceInfo& sequence = all_.emplace_back(recorded.sequence(i));
+        for (const std::int32_t token : sequence.tokens)
+            if (token < 0 || token >= model.config().vocabulary)
+                throw format_error("running sequence " + sequence.name + " of a trace: token id " +
+                                   std::to_string(token) + " is outside the model's vocabulary of " +
+                                   std::to_string(model.config().vocabulary) +
+                                   "; give the model of the trace with --model");
+        sequence.query_positions.resize(sequence.tokens.size());
+        std::iota(sequence.query_positions.begin(), sequence.query_positions.end(), 0);
+    }
+}
+
+void Source::load(std::int32_t, std::int32_t, const LayerParts&, LayerData&) const {
+    throw internal_error("loading tensors of a running model: there are none to load");
+}
+
+std::vector<float> Source::output_projection(std::int32_t layer) const {
+    return model_.output_projection(layer);
+}
+
+LayerParts Source::stored(std::int32_t) const {
+    LayerParts parts = always_recorded;
+    parts.query_mean = parts.query_covariance = true;
+    return parts;
+}
+
+void expect_runnable(const Source& source,
+                     const std::vector<std::int32_t>& sequences,
+                     const model::Transformer& model,
+                     Position max_new_tokens) {
+    const model::Config& config = model.config();
+    for (const std::int32_t index : sequences) {
+        const SequenceInfo& sequence = source.sequence(index);
+        const std::int64_t longest = std::int64_t{sequence.prompt_len} + max_new_tokens;
+        if (config.max_positions > 0 && longest > config.max_positions)
+            throw usage_error("running sequence " + sequence.name + " live: its prompt of " +
+                              std::to_string(sequence.prompt_len) + " tokens and " +
+                              std::to_string(max_new_tokens) + " new ones exceed the model's " +
+                              std::to_string(config.max_positions) +
+                              " positions; lower --max-new-tokens");
+        for (std::size_t layer = 0; layer < config.sliding_window.size(); ++layer)
+            if (const auto& window = config.sliding_window[layer]; window && *window < longest)
+                throw usage_error("running sequence " + sequence.name + " live: layer " +
+                                  std::to_string(layer) + " sees a sliding window of " +
+                                  std::to_string(*window) +
+                                  " tokens, shorter than the sequence; compressed caches are "
+                                  "defined for full attention");
+    }
+}
+
+}  // namespace kvtape::live

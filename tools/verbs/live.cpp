@@ -1,0 +1,185 @@
+#include "core/error.hpp"
+#include "model/transformer.hpp"
+#include "tools/device.hpp"
+#include "tools/live/run_into.hpp"
+#include "tools/live/source.hpp"
+#include "tools/needle_model.hpp"
+#include "tools/progress.hpp"
+#include "tools/replay_options.hpp"
+#include "tools/run_record.hpp"
+#include "tools/table.hpp"
+#include "tools/verb.hpp"
+#include "trace/reader.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+
+namespace kvtape::verbs {
+namespace {
+
+namespace options = boost::program_options;
+using Clock = std::chrono::steady_clock;
+
+void declare(options::options_description& own,
+             options::positional_options_description& positional) {
+    own.add_options()  //
+        ("like",
+         options::value<std::string>()->required()->value_name("TRACE"),
+         "trace whose sequences the model runs again")  //
+        ("model",
+         options::value<std::string>()->value_name("DIR"),
+         "checkpoint that was recorded; default: the needle model")  //
+        ("policy",
+         options::value<std::vector<std::string>>()->composing()->value_name("SPEC"),
+         "policy with parameters: lagkv:lag=64,sinks=4 (repeatable)")  //
+        ("policies",
+         options::value<std::string>()->value_name("all"),
+         "every policy that can run, at default parameters")  //
+        ("budget",
+         options::value<std::string>()->required()->value_name("LIST"),
+         "what is kept: 0.25, 25%, 128t, 4MiB, 1%..50%:8, comma-separated")  //
+        ("schedule",
+         options::value<std::string>()->default_value("prefill")->value_name("S"),
+         "when a policy decides: prefill, prompt or block:N, each also with +decode")  //
+        ("query-source",
+         options::value<std::string>()->default_value("agnostic")->value_name("Q"),
+         "whose queries vote: agnostic, question or oracle")  //
+        ("out",
+         options::value<std::string>()->required()->value_name("DIR"),
+         "directory of the results; what is there already is kept")  //
+        ("max-new-tokens",
+         options::value<Position>()->default_value(96)->value_name("N"),
+         "longest answer; as in the recording")                                           //
+        ("tasks", options::value<std::string>()->value_name("LIST"), "only these tasks")  //
+        ("sequences",
+         options::value<std::string>()->value_name("LIST"),
+         "only these sequences: 0,3,7")  //
+        ("scores", "store scores")       //
+        ("teacher",
+         "also replay block-wise runs over what the running model produced, into teacher.csv");
+    declare_device(own);
+    positional.add("like", 1);
+}
+
+/// Answers of one policy and task, by budget.
+struct Tally {
+    std::int64_t right = 0, judged = 0;
+};
+
+std::string accuracy_table(const std::vector<live::AnswerRow>& rows) {
+    std::vector<Budget> budgets;
+    std::map<std::string, std::map<std::string, Tally>> tallies;  // by policy, then budget
+    for (const live::AnswerRow& row : rows) {
+        budgets.push_back(row.budget);
+        Tally& tally = tallies[row.policy][row.budget.text()];
+        tally.right += row.correct == 1 ? 1 : 0;
+        tally.judged += row.correct >= 0 ? 1 : 0;
+    }
+    std::sort(budgets.begin(), budgets.end());
+    std::vector<std::string> head = {"policy"};
+    for (const Budget& budget : budgets)
+        if (head.back() != budget.text())
+            head.push_back(budget.text());
+    std::vector<std::vector<std::string>> table = {head};
+    for (const auto& [policy, by_budget] : tallies) {
+        std::vector<std::string> line = {policy};
+        for (std::size_t i = 1; i < head.size(); ++i) {
+            const auto cell = by_budget.find(head[i]);
+            line.push_back(cell == by_budget.end() || cell->second.judged == 0
+                               ? "-"
+                               : std::to_string(cell->second.right) + "/" +
+                                     std::to_string(cell->second.judged));
+        }
+        table.push_back(std::move(line));
+    }
+    return text_table(table);
+}
+
+int run(const Invocation& invocation) {
+    const auto& values = invocation.values;
+    const std::filesystem::path out = values["out"].as<std::string>();
+    if (out.empty())
+        throw usage_error("--out is empty; name the directory of the results");
+    const Device device = read_device(invocation);
+    const Position max_new_tokens = values["max-new-tokens"].as<Position>();
+    if (max_new_tokens < 0)
+        throw usage_error("--max-new-tokens is " + std::to_string(max_new_tokens) +
+                          "; it must be at least 0");
+    const std::filesystem::path folder = values.count("model") != 0
+                                             ? std::filesystem::path(values["model"].as<std::string>())
+                                             : needle_model_directory();
+    const std::unique_ptr<Trace> trace = open_trace(
+        values["like"].as<std::string>(), Unfinished::refuse, invocation.common.threads);
+    const model::Config config = model::Config::load(folder / "config.json");
+    const model::Tokenizer tokenizer = model::Tokenizer::load(folder / "tokenizer.json");
+    const std::unique_ptr<model::Backend> backend =
+        make_backend(device, config.stored_type, invocation.common.threads);
+    model::Transformer model = model::Transformer::load(folder, *backend);
+    const live::Source source(*trace, model, folder);
+    const ReplayOptions asked = read_replay_options(invocation, source);
+    if (!invocation.common.quiet)
+        for (const std::string& line : asked.left_out)
+            std::cerr << "kvtape: " << line << '\n';
+    live::expect_runnable(source, asked.request.sequences, model, max_new_tokens);
+    const live::LiveRequest request{.setting = {.model = &model,
+                                                .schedule = asked.request.schedule,
+                                                .source = asked.request.source,
+                                                .max_new_tokens = max_new_tokens,
+                                                .seed = invocation.common.seed,
+                                                .threads = invocation.common.threads,
+                                                .scores = asked.request.scores},
+                                    .replay = asked.request,
+                                    .tokenizer = &tokenizer,
+                                    .producer = "kvtape " KVTAPE_VERSION,
+                                    .teacher = values.count("teacher") != 0};
+    const std::vector<ReplayTask> tasks = asked.tasks();
+    check_feasible(asked.request, tasks);
+    const Clock::time_point begin = Clock::now();
+    ResultDirectory directory(out, source, Loop::live);
+    std::optional<Progress> progress;
+    const live::LiveReport report =
+        live::run_into(directory, request, tasks, [&](std::int64_t done, std::int64_t all) {
+            if (!progress)
+                progress.emplace("answering", all, invocation.common.quiet);
+            progress->update(done);
+        });
+    progress.reset();
+    Json record = run_record(invocation);
+    record["device"] = backend->description();
+    record["seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
+    record["generated_tokens"] = report.generated;
+    record["decode_seconds"] = report.decode_seconds;
+    directory.write("run.json", record.dump(2) + "\n");
+    if (invocation.common.json)
+        std::cout << live::as_json(report, out.string()) << '\n';
+    else if (report.rows.empty())
+        std::cout << "everything asked for is there already, in " << out.string() << '\n';
+    else
+        std::cout << accuracy_table(report.rows)
+                  << "\nRight answers of the running model with the cache compressed. More in "
+                  << (out / "answers.csv").string() << '\n';
+    return exit_done;
+}
+
+}  // namespace
+
+Verb live() {
+    return {.name = "live",
+            .synopsis = "live --like TRACE --policy SPEC [--policy SPEC]... --budget LIST --out DIR",
+            .summary = "runs the model again with its cache compressed and judges the answers",
+            .examples =
+                "  kvtape live --like run.kvtape.h5 --policy full --policy snapkv --budget "
+                "10%,50% --out live\n"
+                "  kvtape live --like run.kvtape.h5 --policies all --budget 25% --out live\n"
+                "  kvtape live --like run.kvtape.h5 --policy h2o --budget 128t --schedule "
+                "prefill+decode --teacher --out live\n",
+            .declare = declare,
+            .run = run};
+}
+
+}  // namespace kvtape::verbs
