@@ -119,9 +119,7 @@ Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, con
     record["bootstrap"] = {{"seed", bootstrap_seed}, {"resamples", bootstrap_resamples}};
     record["replay_seconds"] = replay_seconds;
     record["table_seconds"] = seconds_since(begin) - replay_seconds;
-    directory.write(
-        "run.json",
-        record.dump(2) + "\n");
+    directory.write("run.json", record.dump(2) + "\n");
     return tables;
 }
 

@@ -33,6 +33,17 @@ std::vector<std::int32_t> instruction(const model::Tokenizer& tokenizer,
     return ids;
 }
 
+/// What the model reads for the piece that begins at `begin`: the instruction, then the piece.
+std::vector<std::int32_t> reading(const model::Tokenizer& tokenizer,
+                                  std::span<const std::int32_t> context,
+                                  Position begin) {
+    std::vector<std::int32_t> tokens = instruction(tokenizer, context, begin);
+    const auto rest = context.subspan(static_cast<std::size_t>(begin));
+    const auto part = rest.first(std::min<std::size_t>(rest.size(), SecondPass::piece));
+    tokens.insert(tokens.end(), part.begin(), part.end());
+    return tokens;
+}
+
 /// Turns [n, heads, width] into [heads, n, width].
 std::vector<float> heads_first(const std::vector<float>& rows, Index heads, Index width) {
     std::vector<float> turned(rows.size());
@@ -82,6 +93,22 @@ class SecondPass::Listener final : public Tap {
     std::vector<Rows> layers;
 };
 
+std::vector<ReplayChunk> SecondPass::layout(const model::Tokenizer& tokenizer,
+                                            std::span<const std::int32_t> context) {
+    std::vector<ReplayChunk> chunks;
+    const auto length = static_cast<Position>(context.size());
+    std::int32_t rows = 0;
+    for (Position begin = 0; begin < length; begin += piece) {
+        const auto count = static_cast<std::int32_t>(reading(tokenizer, context, begin).size());
+        chunks.push_back({.begin = begin,
+                          .end = std::min(length, begin + piece),
+                          .first = rows,
+                          .count = count});
+        rows += count;
+    }
+    return chunks;
+}
+
 SecondPass::SecondPass(model::Transformer& model,
                        const model::Tokenizer& tokenizer,
                        std::span<const std::int32_t> context,
@@ -92,22 +119,9 @@ SecondPass::SecondPass(model::Transformer& model,
       context_len_(static_cast<Position>(context.size())),
       threads_(threads),
       layers_(static_cast<std::size_t>(model.shape().layers)) {
-    std::int32_t rows = 0;
-    for (Position begin = 0; begin < context_len_;) {
-        const Position end = std::min(context_len_, begin + piece);
-        std::vector<std::int32_t> tokens = instruction(tokenizer, context, begin);
-        const auto part =
-            context.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
-        tokens.insert(tokens.end(), part.begin(), part.end());
-        const ReplayChunk chunk{.begin = begin,
-                                .end = end,
-                                .first = rows,
-                                .count = static_cast<std::int32_t>(tokens.size())};
-        run(chunk, tokens);
-        chunks_.push_back(chunk);
-        rows += chunk.count;
-        begin = end;
-    }
+    chunks_ = layout(tokenizer, context);
+    for (const ReplayChunk& chunk : chunks_)
+        run(chunk, reading(tokenizer, context, chunk.begin));
     cache_.seek(context_len_);
 }
 

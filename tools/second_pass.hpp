@@ -22,6 +22,10 @@ class SecondPass {
     /// No instruction is longer.
     static constexpr Position longest_instruction = 256;
 
+    /// The pieces of a context and how many rows their reading takes.
+    static std::vector<ReplayChunk> layout(const model::Tokenizer& tokenizer,
+                                           std::span<const std::int32_t> context);
+
     /// Runs it. Afterwards the cache holds the context alone.
     SecondPass(model::Transformer& model,
                const model::Tokenizer& tokenizer,

@@ -40,11 +40,10 @@ std::optional<double> mean_divergence(const SequenceInfo& recorded,
                                       const Answer& answer,
                                       std::optional<std::int64_t> diverged) {
     const auto top = static_cast<std::size_t>(recorded.top_logits);
-    const std::size_t same = diverged ? static_cast<std::size_t>(*diverged) + 1
-                                      : answer.tokens.size();
-    const std::size_t steps = std::min({same,
-                                        answer.logits.size(),
-                                        static_cast<std::size_t>(recorded.generated())});
+    const std::size_t same =
+        diverged ? static_cast<std::size_t>(*diverged) + 1 : answer.tokens.size();
+    const std::size_t steps =
+        std::min({same, answer.logits.size(), static_cast<std::size_t>(recorded.generated())});
     if (top == 0 || steps == 0)
         return std::nullopt;
     double sum = 0.0;
@@ -81,8 +80,8 @@ AnswerRow judge(const Result& result,
                   .end_bytes = answer.end_bytes};
     if (!recorded.answer.empty())
         row.correct = workload::is_right(row.generated_text, recorded.answer) ? 1 : 0;
-    const auto then = std::span(recorded.tokens).subspan(
-        static_cast<std::size_t>(recorded.prompt_len));
+    const auto then =
+        std::span(recorded.tokens).subspan(static_cast<std::size_t>(recorded.prompt_len));
     row.first_divergence = divergence(then, answer.tokens);
     row.kl_mean = mean_divergence(recorded, answer, row.first_divergence);
     row.full_bytes = (recorded.prompt_len + std::ssize(answer.tokens)) * shape.layers *

@@ -54,7 +54,7 @@ class Engine::Run {
                    .layers = {},
                    .seed = engine.setting_.seed,
                    .threads = engine.setting_.threads},
-          demand_(demand_of(policy, request_)),
+          demand_(demand_of(policy, request_, engine.index_)),
           steps_(steps_of(engine.setting_.schedule, demand_.needs, engine.prompt_)) {}
 
     const Demand& demand() const { return demand_; }
@@ -192,11 +192,9 @@ Engine::Engine(const Setting& setting,
         const Run run(*this, *task.policy);
         const Needs& needs = run.demand().needs;
         const bool reads = needs.window > 0 || needs.column_sums || needs.probes;
-        first = std::min(first,
-                         run.once() ? std::max(0, context - needs.window)
-                         : reads    ? 0
-                                    : first);
-        statistics_ = statistics_ || needs.statistics;
+        const bool all = needs.statistics || (reads && !run.once());
+        first = std::min(first, all ? 0 : std::max(0, context - needs.window));
+        repeats_ = repeats_ || needs.repetition;
         future = future || run.demand().source == QuerySource::oracle;
     }
     // An oracle's future is the recorded one.
@@ -217,6 +215,14 @@ Engine::Prefix& Engine::prefix(Position end) {
                   Tape(setting_.model->shape(), room_));
         flow.feed(tokens_of(prompt_, 0, context));
         flow.tape->collect_column_sums(flow.cache);
+        if (repeats_) {
+            SecondPass pass(*setting_.model,
+                            *setting_.tokenizer,
+                            tokens_of(prompt_, 0, context),
+                            flow.cache,
+                            setting_.threads);
+            flow.tape->collect(pass);
+        }
         if (end > context)
             flow.feed(tokens_of(prompt_, context, end));
         prefix_ = std::make_unique<Prefix>(Prefix{std::move(flow), end});
@@ -271,10 +277,15 @@ void Engine::run(const ReplayTask& task,
         prefix.probed = end;
     }
     const std::unique_ptr<Session> session = run.start();
-    for (std::int32_t layer = 0; layer < run.shape().layers; ++layer) {
-        LayerCache cache(run.shape(), prefix.flow.tape->sequence(), run.demand(), layer);
-        run.observe(*session, cache, *prefix.flow.tape, layer, step);
-    }
+    // What a policy was shown stays until it has decided, for those that merge.
+    std::deque<LayerCache> caches;
+    for (std::int32_t layer = 0; layer < run.shape().layers; ++layer)
+        run.observe(
+            *session,
+            caches.emplace_back(run.shape(), prefix.flow.tape->sequence(), run.demand(), layer),
+            *prefix.flow.tape,
+            layer,
+            step);
     for (std::size_t budget = 0; budget < task.budgets.size(); ++budget)
         answered(budget, answer_once(run, *session, task.budgets[budget]));
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "model/tokenizer.hpp"
 #include "model/transformer.hpp"
 #include "sim/fate.hpp"
 #include "sim/replay.hpp"
@@ -18,6 +19,7 @@ struct Flow;
 /// What every run shares.
 struct Setting {
     model::Transformer* model = nullptr;
+    const model::Tokenizer* tokenizer = nullptr;
     Schedule schedule;
     QuerySource source = QuerySource::agnostic;
     Position max_new_tokens = 96;
@@ -79,9 +81,9 @@ class Engine {
     const Setting& setting_;
     const Trace& source_;
     std::int32_t index_;
-    SequenceInfo prompt_;  ///< the sequence without an answer
-    SequenceInfo room_;    ///< with room for one, and the queries to keep
-    bool statistics_ = false;
+    SequenceInfo prompt_;   ///< the sequence without an answer
+    SequenceInfo room_;     ///< the same with room for one, and the queries to keep
+    bool repeats_ = false;  ///< whether a policy asks for a second pass over the context
     std::unique_ptr<Prefix> prefix_;
 };
 

@@ -33,9 +33,9 @@ void expect_one_source(const ResultDirectory& directory, const Result& planned) 
     for (const Result& there : directory.results())
         if (there.policy == planned.policy && there.query_source != planned.query_source)
             throw usage_error("running " + planned.policy + " live into " +
-                              directory.path().string() + ": it holds answers of the query source " +
-                              there.query_source + ", not " + planned.query_source +
-                              "; use another --out");
+                              directory.path().string() +
+                              ": it holds answers of the query source " + there.query_source +
+                              ", not " + planned.query_source + "; use another --out");
 }
 
 Plan make_plan(const ResultDirectory& directory,
@@ -52,11 +52,10 @@ Plan make_plan(const ResultDirectory& directory,
             if (directory.holds(planned, request.replay))
                 continue;
             missing.budgets.push_back(budget);
-            lanes.push_back(
-                {.planned = planned,
-                 .writer = std::make_unique<ResultWriter>(
-                     directory, request.replay, *task.policy, budget, origin),
-                 .rows = {}});
+            lanes.push_back({.planned = planned,
+                             .writer = std::make_unique<ResultWriter>(
+                                 directory, request.replay, *task.policy, budget, origin),
+                             .rows = {}});
         }
         if (missing.budgets.empty())
             continue;
@@ -107,10 +106,10 @@ std::string merged_table(const ResultDirectory& directory,
 /// All lanes of a plan over one sequence after the other.
 class Runs {
   public:
-    Runs(const LiveRequest& request, Plan& plan, const StepReport& report)
+    Runs(const LiveRequest& request, Plan& plan, const StepReport& told)
         : request_(request),
           plan_(plan),
-          report_(report) {
+          told_(told) {
         for (const ReplayTask& task : plan.tasks)
             steps_ += std::ssize(task.budgets) * std::ssize(request.replay.sequences);
     }
@@ -125,8 +124,11 @@ class Runs {
                     const Engine::Taped taped = engine.run_taped(*one.policy, one.budgets[budget]);
                     note(plan_.lanes[task][budget], sequence, taped.answer);
                     note_teacher(plan_.lanes[task][budget].rows.back(),
-                                 replay_taped(taped, source.info(), *one.policy,
-                                              one.budgets[budget], request_.setting));
+                                 replay_taped(taped,
+                                              source.info(),
+                                              *one.policy,
+                                              one.budgets[budget],
+                                              request_.setting));
                 }
                 continue;
             }
@@ -160,16 +162,16 @@ class Runs {
         lane.rows.push_back(judge(lane.planned,
                                   recorded,
                                   answer,
-                                  *request_.tokenizer,
+                                  *request_.setting.tokenizer,
                                   request_.replay.trace->info().shape));
         report.generated += std::ssize(answer.tokens);
         report.decode_seconds += answer.decode_seconds;
-        report_(++done_, steps_);
+        told_(++done_, steps_);
     }
 
     const LiveRequest& request_;
     Plan& plan_;
-    const StepReport& report_;
+    const StepReport& told_;
     std::int64_t done_ = 0, steps_ = 0;
 };
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include "model/tokenizer.hpp"
 #include "tools/live/answers.hpp"
 #include "tools/live/engine.hpp"
 
@@ -16,7 +15,6 @@ struct LiveRequest {
     Setting setting;
     /// Over the Source; schedule, query source, seed and threads are those of `setting`.
     ReplayRequest replay;
-    const model::Tokenizer* tokenizer = nullptr;
     std::string producer;
     /// Also replays every run that decides more than once over what the running model produced.
     bool teacher = false;

@@ -3,8 +3,10 @@
 #include "core/error.hpp"
 #include "core/json.hpp"
 #include "tools/recording.hpp"
+#include "tools/second_pass.hpp"
 
 #include <numeric>
+#include <span>
 #include <string>
 
 namespace kvtape::live {
@@ -42,6 +44,7 @@ void expect_same_model(const TraceInfo& recorded, const TraceInfo& running) {
 
 Source::Source(const Trace& recorded,
                const model::Transformer& model,
+               const model::Tokenizer& tokenizer,
                const std::filesystem::path& folder)
     : model_(model),
       info_(describe_trace(model, folder)) {
@@ -52,11 +55,15 @@ Source::Source(const Trace& recorded,
         for (const std::int32_t token : sequence.tokens)
             if (token < 0 || token >= model.config().vocabulary)
                 throw format_error("running sequence " + sequence.name + " of a trace: token id " +
-                                   std::to_string(token) + " is outside the model's vocabulary of " +
+                                   std::to_string(token) +
+                                   " is outside the model's vocabulary of " +
                                    std::to_string(model.config().vocabulary) +
                                    "; give the model of the trace with --model");
         sequence.query_positions.resize(sequence.tokens.size());
         std::iota(sequence.query_positions.begin(), sequence.query_positions.end(), 0);
+        sequence.replay_chunks = SecondPass::layout(
+            tokenizer,
+            std::span(sequence.tokens).first(static_cast<std::size_t>(sequence.context_len)));
     }
 }
 
@@ -70,7 +77,7 @@ std::vector<float> Source::output_projection(std::int32_t layer) const {
 
 LayerParts Source::stored(std::int32_t) const {
     LayerParts parts = always_recorded;
-    parts.query_mean = parts.query_covariance = true;
+    parts.replay_queries = parts.replay_logsumexp = parts.replay_hidden_norm = true;
     return parts;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "model/tokenizer.hpp"
 #include "model/transformer.hpp"
 #include "trace/trace.hpp"
 
@@ -17,6 +18,7 @@ class Source final : public Trace {
     /// source. A trace of another model is a format error that names the difference.
     Source(const Trace& recorded,
            const model::Transformer& model,
+           const model::Tokenizer& tokenizer,
            const std::filesystem::path& folder);
 
     const TraceInfo& info() const override { return info_; }

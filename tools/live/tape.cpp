@@ -90,6 +90,12 @@ void Tape::collect_column_sums(const model::KvCache& cache) {
     }
 }
 
+void Tape::collect(SecondPass& pass) {
+    sequence_.replay_chunks = pass.chunks();
+    for (std::int32_t index = 0; index < shape_.layers; ++index)
+        pass.move_into(index, layers_[static_cast<std::size_t>(index)]);
+}
+
 Tape Tape::first(Position tokens) const {
     Tape cut(shape_, {});
     cut.sequence_ = sequence_;
@@ -109,8 +115,6 @@ Tape Tape::first(Position tokens) const {
         to.outputs = head_rows(from.outputs, recorded, queries.size(), dim);
         to.logsumexp = head_rows(from.logsumexp, recorded, queries.size(), 1);
         to.column_sums = head_rows(from.column_sums, all, kept, 1);
-        to.query_mean = from.query_mean;
-        to.query_covariance = from.query_covariance;
     }
     return cut;
 }

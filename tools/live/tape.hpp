@@ -2,6 +2,7 @@
 
 #include "core/tap.hpp"
 #include "model/kv_cache.hpp"
+#include "tools/second_pass.hpp"
 #include "trace/trace.hpp"
 
 #include <cstdint>
@@ -24,6 +25,9 @@ class Tape final : public Tap {
     void collect(const model::KvCache& cache, Position begin, Position end);
     /// Takes the column sums of everything the cache has seen; before anything is evicted.
     void collect_column_sums(const model::KvCache& cache);
+
+    /// Takes what a second pass over the context asked for.
+    void collect(SecondPass& pass);
 
     const SequenceInfo& sequence() const { return sequence_; }
     const LayerData& layer(std::int32_t index) const {

@@ -19,11 +19,6 @@ class TapedTrace final : public Trace {
     void load(std::int32_t, std::int32_t layer, const LayerParts&, LayerData& out) const override {
         out = tape_.layer(layer);
     }
-    LayerParts stored(std::int32_t) const override {
-        LayerParts parts = always_recorded;
-        parts.query_mean = parts.query_covariance = true;
-        return parts;
-    }
 
   private:
     const TraceInfo& info_;
@@ -33,7 +28,10 @@ class TapedTrace final : public Trace {
 HeadFate head_of(const LayerFate& fate, Position tokens, std::int32_t head) {
     const auto size = static_cast<std::size_t>(tokens);
     const std::size_t begin = static_cast<std::size_t>(head) * size;
-    return {.evicted_at = std::span(fate.evicted_at).subspan(begin, size)};
+    return {.evicted_at = std::span(fate.evicted_at).subspan(begin, size),
+            .merged_into = {},
+            .scores = {},
+            .blocks = {}};
 }
 
 }  // namespace
@@ -61,10 +59,9 @@ TeacherFed replay_taped(const Engine::Taped& taped,
     replay(request, {&task, 1}, [&](const Decided& decided) {
         for (std::size_t layer = 0; layer < layers.size(); ++layer)
             for (std::int32_t head = 0; head < info.shape.kv_heads; ++head)
-                for (const SetSizes& sizes :
-                     agreement(head_of(decided.fate[layer], tokens, head),
-                               head_of(answer.fate[layer], tokens, head),
-                               answer.blocks)) {
+                for (const SetSizes& sizes : agreement(head_of(decided.fate[layer], tokens, head),
+                                                       head_of(answer.fate[layer], tokens, head),
+                                                       answer.blocks)) {
                     result.jaccard += sizes.jaccard();
                     result.identical =
                         result.identical && sizes.both == sizes.a && sizes.both == sizes.b;

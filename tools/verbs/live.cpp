@@ -110,23 +110,24 @@ int run(const Invocation& invocation) {
     if (max_new_tokens < 0)
         throw usage_error("--max-new-tokens is " + std::to_string(max_new_tokens) +
                           "; it must be at least 0");
-    const std::filesystem::path folder = values.count("model") != 0
-                                             ? std::filesystem::path(values["model"].as<std::string>())
-                                             : needle_model_directory();
-    const std::unique_ptr<Trace> trace = open_trace(
-        values["like"].as<std::string>(), Unfinished::refuse, invocation.common.threads);
+    const std::filesystem::path folder =
+        values.count("model") != 0 ? std::filesystem::path(values["model"].as<std::string>())
+                                   : needle_model_directory();
+    const std::unique_ptr<Trace> trace =
+        open_trace(values["like"].as<std::string>(), Unfinished::refuse, invocation.common.threads);
     const model::Config config = model::Config::load(folder / "config.json");
     const model::Tokenizer tokenizer = model::Tokenizer::load(folder / "tokenizer.json");
     const std::unique_ptr<model::Backend> backend =
         make_backend(device, config.stored_type, invocation.common.threads);
     model::Transformer model = model::Transformer::load(folder, *backend);
-    const live::Source source(*trace, model, folder);
+    const live::Source source(*trace, model, tokenizer, folder);
     const ReplayOptions asked = read_replay_options(invocation, source);
     if (!invocation.common.quiet)
         for (const std::string& line : asked.left_out)
             std::cerr << "kvtape: " << line << '\n';
     live::expect_runnable(source, asked.request.sequences, model, max_new_tokens);
     const live::LiveRequest request{.setting = {.model = &model,
+                                                .tokenizer = &tokenizer,
                                                 .schedule = asked.request.schedule,
                                                 .source = asked.request.source,
                                                 .max_new_tokens = max_new_tokens,
@@ -134,7 +135,6 @@ int run(const Invocation& invocation) {
                                                 .threads = invocation.common.threads,
                                                 .scores = asked.request.scores},
                                     .replay = asked.request,
-                                    .tokenizer = &tokenizer,
                                     .producer = "kvtape " KVTAPE_VERSION,
                                     .teacher = values.count("teacher") != 0};
     const std::vector<ReplayTask> tasks = asked.tasks();
@@ -169,17 +169,18 @@ int run(const Invocation& invocation) {
 }  // namespace
 
 Verb live() {
-    return {.name = "live",
-            .synopsis = "live --like TRACE --policy SPEC [--policy SPEC]... --budget LIST --out DIR",
-            .summary = "runs the model again with its cache compressed and judges the answers",
-            .examples =
-                "  kvtape live --like run.kvtape.h5 --policy full --policy snapkv --budget "
-                "10%,50% --out live\n"
-                "  kvtape live --like run.kvtape.h5 --policies all --budget 25% --out live\n"
-                "  kvtape live --like run.kvtape.h5 --policy h2o --budget 128t --schedule "
-                "prefill+decode --teacher --out live\n",
-            .declare = declare,
-            .run = run};
+    return {
+        .name = "live",
+        .synopsis = "live --like TRACE --policy SPEC [--policy SPEC]... --budget LIST --out DIR",
+        .summary = "runs the model again with its cache compressed and judges the answers",
+        .examples =
+            "  kvtape live --like run.kvtape.h5 --policy full --policy snapkv --budget "
+            "10%,50% --out live\n"
+            "  kvtape live --like run.kvtape.h5 --policies all --budget 25% --out live\n"
+            "  kvtape live --like run.kvtape.h5 --policy h2o --budget 128t --schedule "
+            "prefill+decode --teacher --out live\n",
+        .declare = declare,
+        .run = run};
 }
 
 }  // namespace kvtape::verbs
