@@ -10,15 +10,16 @@
 namespace kvtape {
 namespace {
 
-using Pair = std::pair<float, float>;
+template <typename Number>
+using Pair = std::pair<Number, Number>;
 
 std::int64_t pairs_of(std::int64_t count) {
     return count * (count - 1) / 2;
 }
 
 /// Pairs of neighbours in a sorted row that `same` calls equal.
-template <typename Same>
-std::int64_t tied_pairs(const std::vector<Pair>& sorted, const Same& same) {
+template <typename Number, typename Same>
+std::int64_t tied_pairs(const std::vector<Pair<Number>>& sorted, const Same& same) {
     std::int64_t tied = 0, run = 1;
     for (std::size_t i = 1; i <= sorted.size(); ++i) {
         if (i < sorted.size() && same(sorted[i - 1], sorted[i])) {
@@ -32,9 +33,10 @@ std::int64_t tied_pairs(const std::vector<Pair>& sorted, const Same& same) {
 }
 
 /// Sorts `row` by the second value; returns how many pairs stood in the wrong order.
-std::int64_t sort_counting_swaps(std::vector<Pair>& row) {
+template <typename Number>
+std::int64_t sort_counting_swaps(std::vector<Pair<Number>>& row) {
     std::int64_t swaps = 0;
-    std::vector<Pair> merged(row.size());
+    std::vector<Pair<Number>> merged(row.size());
     for (std::size_t width = 1; width < row.size(); width *= 2) {
         for (std::size_t begin = 0; begin < row.size(); begin += 2 * width) {
             const std::size_t middle = std::min(begin + width, row.size());
@@ -53,28 +55,37 @@ std::int64_t sort_counting_swaps(std::vector<Pair>& row) {
     return swaps;
 }
 
-}  // namespace
-
-std::optional<double> kendall_tau_b(std::span<const float> a, std::span<const float> b) {
-    std::vector<Pair> row;
+template <typename Number>
+std::optional<double> tau_b(std::span<const Number> a, std::span<const Number> b) {
+    std::vector<Pair<Number>> row;
     for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)
         if (std::isfinite(a[i]) && std::isfinite(b[i]))
             row.emplace_back(a[i], b[i]);
     std::sort(row.begin(), row.end());
     const std::int64_t all = pairs_of(std::ssize(row));
     const std::int64_t tied_a =
-        tied_pairs(row, [](const Pair& x, const Pair& y) { return x.first == y.first; });
-    const std::int64_t tied_both = tied_pairs(row, [](const Pair& x, const Pair& y) {
+        tied_pairs(row, [](const auto& x, const auto& y) { return x.first == y.first; });
+    const std::int64_t tied_both = tied_pairs(row, [](const auto& x, const auto& y) {
         return x.first == y.first && x.second == y.second;
     });
     const std::int64_t discordant = sort_counting_swaps(row);
     const std::int64_t tied_b =
-        tied_pairs(row, [](const Pair& x, const Pair& y) { return x.second == y.second; });
+        tied_pairs(row, [](const auto& x, const auto& y) { return x.second == y.second; });
     if (all == tied_a || all == tied_b)
         return std::nullopt;
     const std::int64_t difference = all - tied_a - tied_b + tied_both - 2 * discordant;
     return static_cast<double>(difference) /
            std::sqrt(static_cast<double>(all - tied_a) * static_cast<double>(all - tied_b));
+}
+
+}  // namespace
+
+std::optional<double> kendall_tau_b(std::span<const float> a, std::span<const float> b) {
+    return tau_b(a, b);
+}
+
+std::optional<double> kendall_tau_b(std::span<const double> a, std::span<const double> b) {
+    return tau_b(a, b);
 }
 
 }  // namespace kvtape

@@ -1,0 +1,272 @@
+#include "analyze/verification.hpp"
+
+#include "analyze/csv_table.hpp"
+#include "analyze/decision_diff.hpp"
+#include "core/error.hpp"
+#include "core/reduce.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <span>
+#include <tuple>
+
+namespace kvtape {
+namespace {
+
+constexpr double none = std::numeric_limits<double>::quiet_NaN();
+
+// --- pairs -------------------------------------------------------------------------------------
+
+const std::vector<std::string> index_columns = {
+    "file", "policy", "parameters", "budget", "schedule", "query_source"};
+
+void expect_same_trace(const ResultPair& pair, const std::string& file) {
+    const DecisionInfo &a = pair.a->info(), &b = pair.b->info();
+    if (a.trace_fingerprint != b.trace_fingerprint)
+        throw format_error("comparing " + file + " of two directories: one belongs to the trace " +
+                           a.trace_fingerprint + ", the other to " + b.trace_fingerprint +
+                           "; compare results of one trace");
+    if (pair.parameters != b.parameters)
+        throw format_error("comparing " + file + " of two directories: one was computed with " +
+                           pair.parameters + ", the other with " + b.parameters);
+}
+
+// --- agreement ---------------------------------------------------------------------------------
+
+/// See HeadAgreement::score_gap.
+std::optional<double> score_gap(const HeadFate& a, const HeadFate& b, Position token) {
+    if (a.scores.empty() || b.scores.empty())
+        return std::nullopt;
+    const std::size_t tokens = std::min(a.scores.size(), b.scores.size());
+    double noise = 0.0, cut = std::numeric_limits<double>::infinity();
+    for (std::size_t i = 0; i < tokens; ++i) {
+        const auto left = static_cast<double>(a.scores[i]),
+                   right = static_cast<double>(b.scores[i]);
+        if (std::isfinite(left) && std::isfinite(right))
+            noise = std::max(noise, std::abs(left - right));
+        if (std::isfinite(left) && a.evicted_at[i] < 0)
+            cut = std::min(cut, left);
+    }
+    const auto own = static_cast<double>(a.scores[static_cast<std::size_t>(token)]);
+    if (!std::isfinite(own) || !std::isfinite(cut) || noise == 0.0)
+        return std::nullopt;
+    return std::abs(own - cut) / noise;
+}
+
+/// One KV head of a sequence that both files hold.
+HeadAgreement compare_heads(const HeadFate& a, const HeadFate& b, std::span<const Block> blocks) {
+    HeadAgreement head;
+    head.blocks = agreement(a, b, blocks);
+    for (std::int32_t block = 0; block < std::ssize(blocks); ++block) {
+        const SetSizes& sizes = head.blocks[static_cast<std::size_t>(block)];
+        if (sizes.both == sizes.a && sizes.both == sizes.b)
+            continue;
+        head.parting_block = block;
+        head.parting_token = first_difference(a, b, blocks, block);
+        head.score_gap = score_gap(a, b, *head.parting_token);
+        break;
+    }
+    return head;
+}
+
+std::optional<std::int32_t> place_of(const DecisionFile& file, const std::string& name) {
+    for (std::int32_t i = 0; i < file.sequences(); ++i)
+        if (file.sequence(i).name == name)
+            return i;
+    return std::nullopt;
+}
+
+// --- calibration -------------------------------------------------------------------------------
+
+/// Policy, parameters, budget, schedule.
+using CellName = std::array<std::string, 4>;
+
+CellName cell_name(const CsvTable& table, std::size_t row) {
+    return {table.text(row, "policy"),
+            table.text(row, "parameters"),
+            table.text(row, "budget"),
+            table.text(row, "schedule")};
+}
+
+/// Sums over the heads of one sequence.
+struct Sums {
+    double recall = 0.0, mass = 0.0, error = 0.0;
+    int recalls = 0, masses = 0, errors = 0;
+    double weight = 0.0, weighted = 0.0;
+
+    static void add(double value, double& sum, int& count) {
+        if (std::isnan(value))
+            return;
+        sum += value;
+        ++count;
+    }
+    static double mean(double sum, int count) { return count == 0 ? none : sum / count; }
+};
+
+constexpr std::size_t metric_count = 4;
+const std::array<std::string, metric_count> metric_names = {
+    "needle_recall", "needle_recall_weighted", "mass_kept", "output_error_median"};
+using Metrics = std::array<double, metric_count>;
+
+/// By cell, then sequence.
+using ReplayedMetrics = std::map<CellName, std::map<std::string, Metrics>>;
+
+ReplayedMetrics read_metrics(const std::filesystem::path& directory) {
+    const CsvTable table = CsvTable::read(directory / "recall.csv",
+                                          {"policy",
+                                           "parameters",
+                                           "budget",
+                                           "schedule",
+                                           "sequence",
+                                           "needle_recall",
+                                           "needle_recall_weight",
+                                           "mass_kept",
+                                           "output_error_median"});
+    std::map<CellName, std::map<std::string, Sums>> sums;
+    for (std::size_t row = 0; row < table.rows(); ++row) {
+        Sums& sum = sums[cell_name(table, row)][table.text(row, "sequence")];
+        const double recall = table.number(row, "needle_recall");
+        Sums::add(recall, sum.recall, sum.recalls);
+        Sums::add(table.number(row, "mass_kept"), sum.mass, sum.masses);
+        Sums::add(table.number(row, "output_error_median"), sum.error, sum.errors);
+        if (const double weight = table.number(row, "needle_recall_weight");
+            !std::isnan(recall) && !std::isnan(weight)) {
+            sum.weight += weight;
+            sum.weighted += weight * recall;
+        }
+    }
+    ReplayedMetrics metrics;
+    for (const auto& [cell, sequences] : sums)
+        for (const auto& [sequence, sum] : sequences)
+            metrics[cell][sequence] = {Sums::mean(sum.recall, sum.recalls),
+                                       sum.weight > 0.0 ? sum.weighted / sum.weight : none,
+                                       Sums::mean(sum.mass, sum.masses),
+                                       Sums::mean(sum.error, sum.errors)};
+    return metrics;
+}
+
+/// One cell on one task, metric by metric.
+struct JoinedCell {
+    std::vector<std::string> sequences;
+    std::array<std::vector<double>, metric_count> metrics;
+    std::vector<double> correct;
+};
+
+std::map<std::pair<std::string, CellName>, JoinedCell> join(const ReplayedMetrics& replayed,
+                                                            const CsvTable& answers) {
+    std::map<std::pair<std::string, CellName>, JoinedCell> cells;
+    for (std::size_t row = 0; row < answers.rows(); ++row) {
+        const double correct = answers.number(row, "correct");
+        const auto cell = replayed.find(cell_name(answers, row));
+        if (cell == replayed.end() || std::isnan(correct) || correct < 0.0)
+            continue;
+        const auto metrics = cell->second.find(answers.text(row, "sequence"));
+        if (metrics == cell->second.end())
+            continue;
+        JoinedCell& joined = cells[{answers.text(row, "task"), cell->first}];
+        joined.sequences.push_back(metrics->first);
+        joined.correct.push_back(correct);
+        for (std::size_t i = 0; i < metric_count; ++i)
+            joined.metrics[i].push_back(metrics->second[i]);
+    }
+    return cells;
+}
+
+}  // namespace
+
+std::vector<ResultPair> pair_results(const std::filesystem::path& a,
+                                     const std::filesystem::path& b) {
+    const CsvTable first = CsvTable::read(a / "index.csv", index_columns);
+    const CsvTable second = CsvTable::read(b / "index.csv", index_columns);
+    std::vector<ResultPair> pairs;
+    for (std::size_t row = 0; row < first.rows(); ++row) {
+        const std::string file = first.text(row, "file");
+        for (std::size_t other = 0; other < second.rows(); ++other) {
+            if (second.text(other, "file") != file)
+                continue;
+            pairs.push_back({.policy = first.text(row, "policy"),
+                             .parameters = first.text(row, "parameters"),
+                             .budget = first.text(row, "budget"),
+                             .schedule = first.text(row, "schedule"),
+                             .query_source = first.text(row, "query_source"),
+                             .a = open_decisions(a / file),
+                             .b = open_decisions(b / file)});
+            expect_same_trace(pairs.back(), file);
+        }
+    }
+    if (pairs.empty())
+        throw format_error("comparing " + a.string() + " with " + b.string() +
+                           ": they hold no policy at the same budget, schedule and query source");
+    return pairs;
+}
+
+PairAgreement agreement_of(const ResultPair& pair) {
+    PairAgreement result;
+    std::vector<double> jaccards;
+    for (std::int32_t i = 0; i < pair.a->sequences(); ++i) {
+        const DecisionSequence& sequence = pair.a->sequence(i);
+        const auto place = place_of(*pair.b, sequence.name);
+        if (!place)
+            continue;
+        const std::vector<Block> blocks =
+            common_blocks(sequence.blocks, pair.b->sequence(*place).blocks);
+        if (blocks.size() > result.longest.size())
+            result.longest = blocks;
+        const std::vector<std::int32_t>& others = pair.b->layers(*place);
+        for (const std::int32_t layer : pair.a->layers(i)) {
+            if (!std::binary_search(others.begin(), others.end(), layer))
+                continue;
+            const LayerFate a = pair.a->load(i, layer), b = pair.b->load(*place, layer);
+            for (std::int32_t head = 0; head < pair.a->kv_heads(i); ++head) {
+                HeadAgreement& one = result.heads.emplace_back(compare_heads(
+                    head_of(a, *pair.a, i, head), head_of(b, *pair.b, *place, head), blocks));
+                one.sequence = sequence.name;
+                one.layer = layer;
+                one.kv_head = head;
+                result.identical = result.identical && !one.parting_block;
+                for (const SetSizes& sizes : one.blocks) {
+                    jaccards.push_back(sizes.jaccard());
+                    result.least = std::min(result.least, jaccards.back());
+                }
+            }
+        }
+    }
+    if (jaccards.empty())
+        throw format_error("comparing " + pair.policy + " at " + pair.budget +
+                           ": the two files have no sequence and layer in common");
+    result.jaccard = ordered_mean(jaccards);
+    return result;
+}
+
+std::vector<MetricCalibration> calibrate_directories(const std::filesystem::path& replay,
+                                                     const std::filesystem::path& live,
+                                                     int threads) {
+    const CsvTable answers = CsvTable::read(
+        live / "answers.csv",
+        {"policy", "parameters", "budget", "schedule", "sequence", "task", "correct"});
+    const auto cells = join(read_metrics(replay), answers);
+    std::vector<std::string> tasks = {""};
+    for (const auto& [name, cell] : cells)
+        if (tasks.back() != name.first)
+            tasks.push_back(name.first);
+    if (tasks.size() == 2)
+        tasks.pop_back();
+    std::vector<MetricCalibration> result;
+    for (const std::string& task : tasks)
+        for (std::size_t metric = 0; metric < metric_count; ++metric) {
+            std::vector<CalibrationCell> chosen;
+            for (const auto& [name, cell] : cells)
+                if (task.empty() || name.first == task)
+                    chosen.push_back({.task = name.first,
+                                      .metric = cell.metrics[metric],
+                                      .correct = cell.correct});
+            result.push_back({.metric = metric_names[metric],
+                              .task = task,
+                              .calibration = calibrate(chosen, threads)});
+        }
+    return result;
+}
+
+}  // namespace kvtape

@@ -1,0 +1,254 @@
+#include "analyze/verification.hpp"
+#include "core/error.hpp"
+#include "policies/spec.hpp"
+#include "sim/bootstrap.hpp"
+#include "sim/csv.hpp"
+#include "tools/table.hpp"
+#include "tools/text_file.hpp"
+#include "tools/verb.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kvtape::verbs {
+namespace {
+
+namespace fs = std::filesystem;
+namespace options = boost::program_options;
+
+void declare(options::options_description& own, options::positional_options_description& order) {
+    own.add_options()  //
+        ("a",
+         options::value<std::string>()->required()->value_name("REPLAY_DIR"),
+         "results of replay (or of another live run)")  //
+        ("b",
+         options::value<std::string>()->required()->value_name("LIVE_DIR"),
+         "results of live over the same trace")  //
+        ("out",
+         options::value<std::string>()->value_name("DIR"),
+         "where the tables go; default: LIVE_DIR");
+    order.add("a", 1);
+    order.add("b", 1);
+}
+
+/// The columns that name a result.
+Csv& begin_row(Csv& csv, const ResultPair& pair) {
+    return csv.field(pair.policy)
+        .field(pair.parameters)
+        .field(pair.budget)
+        .field(pair.schedule)
+        .field(pair.query_source);
+}
+
+/// What is not a number stands empty in a table.
+std::optional<double> defined(double number) {
+    return std::isnan(number) ? std::nullopt : std::optional(number);
+}
+
+constexpr std::string_view name_columns = "policy,parameters,budget,schedule,query_source,";
+
+/// agreement.csv, drift.csv and parting.csv.
+struct AgreementTables {
+    Csv agreement{std::string(name_columns) +
+                  "sequence,layer,kv_head,block,tokens,kept_a,kept_b,jaccard"};
+    Csv drift{std::string(name_columns) +
+              "block,decoding,sequences,jaccard,jaccard_low,jaccard_high"};
+    Csv parting{std::string(name_columns) + "sequence,layer,kv_head,block,token,score_gap"};
+
+    void add(const ResultPair& pair, const PairAgreement& found) {
+        for (const HeadAgreement& head : found.heads)
+            add_head(pair, found, head);
+        add_drift(pair, found);
+    }
+
+  private:
+    void add_head(const ResultPair& pair, const PairAgreement& found, const HeadAgreement& head) {
+        for (std::size_t block = 0; block < head.blocks.size(); ++block) {
+            const SetSizes& sizes = head.blocks[block];
+            begin_row(agreement, pair)
+                .field(head.sequence)
+                .field(std::int64_t{head.layer})
+                .field(std::int64_t{head.kv_head})
+                .field(static_cast<std::int64_t>(block))
+                .field(std::int64_t{found.longest[block].end})
+                .field(sizes.a)
+                .field(sizes.b)
+                .field(sizes.jaccard())
+                .end_row();
+        }
+        if (!head.parting_block)
+            return;
+        begin_row(parting, pair)
+            .field(head.sequence)
+            .field(std::int64_t{head.layer})
+            .field(std::int64_t{head.kv_head})
+            .field(std::int64_t{*head.parting_block})
+            .field(std::int64_t{*head.parting_token})
+            .field(head.score_gap)
+            .end_row();
+    }
+
+    /// The mean over heads of every sequence that got that far, then over sequences.
+    void add_drift(const ResultPair& pair, const PairAgreement& found) {
+        for (std::size_t block = 0; block < found.longest.size(); ++block) {
+            std::map<std::string, std::pair<double, int>> sums;
+            for (const HeadAgreement& head : found.heads)
+                if (block < head.blocks.size()) {
+                    auto& [sum, count] = sums[head.sequence];
+                    sum += head.blocks[block].jaccard();
+                    ++count;
+                }
+            std::vector<double> means;
+            for (const auto& [sequence, sum] : sums)
+                means.push_back(sum.first / sum.second);
+            const Interval mean = bootstrap_mean(means);
+            begin_row(drift, pair)
+                .field(static_cast<std::int64_t>(block))
+                .field(std::int64_t{found.longest[block].decoding ? 1 : 0})
+                .field(std::ssize(means))
+                .field(mean.mean)
+                .field(defined(mean.low))
+                .field(defined(mean.high))
+                .end_row();
+        }
+    }
+};
+
+std::string calibration_csv(const std::vector<MetricCalibration>& rows) {
+    Csv csv(
+        "metric,task,cells,sequences,spearman,spearman_low,spearman_high,kendall,kendall_low,"
+        "kendall_high");
+    for (const MetricCalibration& row : rows) {
+        csv.field(row.metric)
+            .field(row.task.empty() ? std::string_view("all") : std::string_view(row.task))
+            .field(row.calibration.cells)
+            .field(row.calibration.sequences);
+        for (const auto& correlation : {row.calibration.spearman, row.calibration.kendall}) {
+            const Correlation shown = correlation.value_or(Correlation{NAN, NAN, NAN});
+            csv.field(defined(shown.value)).field(defined(shown.low)).field(defined(shown.high));
+        }
+        csv.end_row();
+    }
+    return csv.text();
+}
+
+std::string three_places(double number) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.3f", number);
+    return text;
+}
+
+/// Whether both loops show the policy the same, so that nothing may differ: it decides once, after
+/// a prompt that was processed with the whole cache.
+bool must_agree(const ResultPair& pair) {
+    const bool once = pair.schedule == "prefill" || pair.schedule == "prompt";
+    return once && make_policy(pair.policy).policy->needs().block == 0;
+}
+
+std::string calibration_text(const std::vector<MetricCalibration>& rows) {
+    std::vector<std::vector<std::string>> table = {
+        {"metric against live accuracy", "cells", "Spearman", "95 %", "Kendall"}};
+    for (const MetricCalibration& row : rows) {
+        if (!row.task.empty())
+            continue;
+        const auto value = [](const std::optional<Correlation>& correlation) {
+            return correlation ? three_places(correlation->value) : std::string("-");
+        };
+        const auto& spearman = row.calibration.spearman;
+        table.push_back({row.metric,
+                         std::to_string(row.calibration.cells),
+                         value(spearman),
+                         spearman && !std::isnan(spearman->low)
+                             ? three_places(spearman->low) + ".." + three_places(spearman->high)
+                             : "-",
+                         value(row.calibration.kendall)});
+    }
+    return text_table(table);
+}
+
+int run(const Invocation& invocation) {
+    const auto& values = invocation.values;
+    const fs::path a = values["a"].as<std::string>(), b = values["b"].as<std::string>();
+    const fs::path out = values.count("out") != 0 ? fs::path(values["out"].as<std::string>()) : b;
+    if (out.empty() || !fs::is_directory(out))
+        throw usage_error("verifying: --out '" + out.string() + "' is not a directory");
+    const std::vector<ResultPair> pairs = pair_results(a, b);
+    AgreementTables tables;
+    std::vector<std::vector<std::string>> shown = {
+        {"policy", "budget", "schedule", "agreement", "least", "identical"}};
+    bool as_expected = true;
+    Json json = Json::array();
+    for (const ResultPair& pair : pairs) {
+        const PairAgreement found = agreement_of(pair);
+        tables.add(pair, found);
+        as_expected = as_expected && (found.identical || !must_agree(pair));
+        shown.push_back({pair.policy,
+                         pair.budget,
+                         pair.schedule,
+                         three_places(found.jaccard),
+                         three_places(found.least),
+                         found.identical ? "yes" : "no"});
+        json.push_back({{"policy", pair.policy},
+                        {"budget", pair.budget},
+                        {"schedule", pair.schedule},
+                        {"query_source", pair.query_source},
+                        {"jaccard", found.jaccard},
+                        {"least", found.least},
+                        {"identical", found.identical}});
+    }
+    const auto write = [&](const char* name, const std::string& text) {
+        write_text_file(out / name, text);
+    };
+    write("agreement.csv", tables.agreement.text());
+    write("drift.csv", tables.drift.text());
+    write("parting.csv", tables.parting.text());
+    std::vector<MetricCalibration> calibration;
+    if (fs::exists(a / "recall.csv") && fs::exists(b / "answers.csv")) {
+        calibration = calibrate_directories(a, b, invocation.common.threads);
+        write("calibration.csv", calibration_csv(calibration));
+    }
+    if (invocation.common.json) {
+        Json metrics = Json::array();
+        for (const MetricCalibration& row : calibration)
+            if (row.calibration.spearman)
+                metrics.push_back({{"metric", row.metric},
+                                   {"task", row.task.empty() ? "all" : row.task},
+                                   {"cells", row.calibration.cells},
+                                   {"spearman", row.calibration.spearman->value}});
+        std::cout << to_text(Json{{"results", json}, {"calibration", metrics}}) << '\n';
+    } else {
+        std::cout << text_table(shown) << '\n';
+        if (!calibration.empty())
+            std::cout << calibration_text(calibration) << '\n';
+        std::cout << "Agreement is the Jaccard index of what both keep, over sequences, layers, KV "
+                     "heads and blocks.\nMore in "
+                  << (out / "agreement.csv").string() << '\n';
+    }
+    if (as_expected)
+        return exit_done;
+    std::cerr << "kvtape: verifying: policies that decide once over a whole prompt must agree "
+                 "exactly, and some do not\n";
+    return exit_difference;
+}
+
+}  // namespace
+
+Verb verify() {
+    return {.name = "verify",
+            .synopsis = "verify REPLAY_DIR LIVE_DIR",
+            .summary = "says how far replay and the running model agree",
+            .examples =
+                "  kvtape verify replayed live\n"
+                "  kvtape verify live-1-thread live-2-threads --out noise\n",
+            .declare = declare,
+            .run = run};
+}
+
+}  // namespace kvtape::verbs
