@@ -68,6 +68,21 @@ void expect_same(const std::string& sequence,
                            " in " + other + "; one of the files is malformed");
 }
 
+/// A live run may have answered with more or fewer tokens than were recorded.
+bool is_live(const DecisionFile& file) {
+    return file.info().loop != "replay";
+}
+
+/// What a side did with the first `tokens` tokens, which both went through.
+HeadFate first(HeadFate fate, std::size_t tokens) {
+    fate.evicted_at = fate.evicted_at.first(tokens);
+    fate.merged_into = fate.merged_into.first(tokens);
+    fate.scores = fate.scores.first(std::min(tokens, fate.scores.size()));
+    while (!fate.blocks.empty() && fate.blocks.back().end > static_cast<Position>(tokens))
+        fate.blocks = fate.blocks.first(fate.blocks.size() - 1);
+    return fate;
+}
+
 SequenceDiff matched(const DiffRequest& request, const std::string& name) {
     const DecisionFile& a = *request.a;
     const DecisionFile& b = *request.b;
@@ -82,7 +97,8 @@ SequenceDiff matched(const DiffRequest& request, const std::string& name) {
     diff.layers = without(in_a, diff.layers_only_a);
     if (diff.layers.empty())
         return diff;
-    expect_same(name, "tokens", a.tokens(diff.place_a), b.tokens(diff.place_b), "B");
+    if (!is_live(a) && !is_live(b))
+        expect_same(name, "tokens", a.tokens(diff.place_a), b.tokens(diff.place_b), "B");
     expect_same(name, "KV heads", a.kv_heads(diff.place_a), b.kv_heads(diff.place_b), "B");
     diff.moment = moment_of(a.info(), a.sequence(diff.place_a), b.info(), b.sequence(diff.place_b));
     if (request.trace == nullptr)
@@ -90,11 +106,11 @@ SequenceDiff matched(const DiffRequest& request, const std::string& name) {
     const auto place = place_in(*request.trace, name);
     if (!place)
         throw format_error("comparing decisions: --trace has no sequence " + name);
-    expect_same(name,
-                "tokens",
-                a.tokens(diff.place_a),
-                request.trace->sequence(*place).length(),
-                "--trace");
+    const std::int64_t recorded = request.trace->sequence(*place).length();
+    if (!is_live(a))
+        expect_same(name, "tokens", a.tokens(diff.place_a), recorded, "--trace");
+    if (!is_live(b))
+        expect_same(name, "tokens", b.tokens(diff.place_b), recorded, "--trace");
     return diff;
 }
 
@@ -115,9 +131,11 @@ void compare_layer(const DiffRequest& request, const SequenceDiff& sequence, Cel
     if (request.trace != nullptr)
         needle =
             needle_positions(request.trace->sequence(*place_in(*request.trace, sequence.name)));
+    const auto tokens = static_cast<std::size_t>(
+        std::min(request.a->tokens(sequence.place_a), request.b->tokens(sequence.place_b)));
     for (std::int32_t head = 0; head < request.a->kv_heads(sequence.place_a); ++head) {
-        HeadDiff diff = compare_heads(head_of(a, *request.a, sequence.place_a, head),
-                                      head_of(b, *request.b, sequence.place_b, head),
+        HeadDiff diff = compare_heads(first(head_of(a, *request.a, sequence.place_a, head), tokens),
+                                      first(head_of(b, *request.b, sequence.place_b, head), tokens),
                                       sequence.moment,
                                       needle);
         diff.layer = cell.layer;

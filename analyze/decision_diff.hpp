@@ -55,7 +55,8 @@ Position moment_of(const DecisionInfo& a,
 std::optional<std::int32_t> place_in(const Trace& trace, const std::string& sequence);
 
 /// Compares two files. Files of different traces, with other tokens or KV heads in a sequence, or
-/// without anything in common are format errors; asking for a sequence neither holds is a usage
+/// without anything in common are format errors (answers of live runs may differ in length: the
+/// tokens that both have are compared); asking for a sequence neither holds is a usage
 /// error. Results do not depend on the number of threads.
 DecisionDiff compare_decisions(const DiffRequest& request);
 
