@@ -42,7 +42,7 @@ Both correlate(std::span<const CalibrationCell> cells, const Draws& draws) {
         metric.push_back(mean_at(cell.metric, chosen));
         correct.push_back(mean_at(cell.correct, chosen));
     }
-    return {spearman_rho(metric, correct), kendall_tau_b(metric, correct)};
+    return {spearman_rho(metric, correct), kendall_tau_b_double(metric, correct)};
 }
 
 std::optional<Correlation> with_interval(std::optional<double> value,

@@ -84,7 +84,7 @@ std::optional<double> kendall_tau_b(std::span<const float> a, std::span<const fl
     return tau_b(a, b);
 }
 
-std::optional<double> kendall_tau_b(std::span<const double> a, std::span<const double> b) {
+std::optional<double> kendall_tau_b_double(std::span<const double> a, std::span<const double> b) {
     return tau_b(a, b);
 }
 

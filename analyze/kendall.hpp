@@ -10,6 +10,7 @@ namespace kvtape {
 /// without a score). Undefined when fewer than two are left or one side is constant. Exact counts
 /// in O(n log n), after W. R. Knight, JASA 61 (1966), pages 436-439.
 std::optional<double> kendall_tau_b(std::span<const float> a, std::span<const float> b);
-std::optional<double> kendall_tau_b(std::span<const double> a, std::span<const double> b);
+/// The same for double precision.
+std::optional<double> kendall_tau_b_double(std::span<const double> a, std::span<const double> b);
 
 }  // namespace kvtape
