@@ -3,6 +3,7 @@
 #include "model/transformer.hpp"
 #include "tests/model/backend_checks.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/ragged_attention.hpp"
 
 #include <filesystem>
 #include <functional>
@@ -170,6 +171,42 @@ TEST_CASE("attention gives the same bits every time, and for every chunk size",
         const AttentionResult chunked = run_attention(backend, test);
         CHECK(chunked.outputs == once.outputs);
         CHECK(chunked.logsumexp == once.logsumexp);
+    });
+}
+
+TEST_CASE("attention on a GPU over heads that hold differently many entries matches doubles",
+          "[model][cuda][gpu]") {
+    on_gpu([](Backend& backend) {
+        const bool exact = backend.element_type() == ElementType::float32;
+        for (RaggedCase test : {RaggedCase{},
+                                RaggedCase{.group = 4, .held = {0, 300, 17}, .rows = 1},
+                                RaggedCase{.group = 1, .held = {129, 1, 0, 640}, .rows = 140},
+                                RaggedCase{.rows = 90, .first = 500, .column_limit = 533}}) {
+            test.type = backend.element_type();
+            const RaggedResult found = run_ragged(backend, test), expected = reference_ragged(test);
+            CHECK(largest_difference(found.outputs, expected.outputs) < (exact ? 2e-5 : 2e-2));
+            CHECK(largest_difference(found.column_sums, expected.column_sums) < 1e-3);
+        }
+    });
+}
+
+TEST_CASE("a cache that evicts gives device memory back", "[model][cuda][gpu]") {
+    on_gpu([](Backend& backend) {
+        auto model = Transformer::load(
+            std::filesystem::path(KVTAPE_SOURCE_DIR) / "data/needle-model", backend);
+        KvCache cache(model, 0);
+        std::vector<std::int32_t> tokens(3000, 17);
+        model.forward(tokens, cache);
+        const std::int64_t before = cache.bytes();
+        Decision decision(model.shape().layers, model.shape().kv_heads);
+        for (std::int32_t layer = 0; layer < model.shape().layers; ++layer)
+            for (std::int32_t head = 0; head < model.shape().kv_heads; ++head)
+                for (Position position = head; position < 3000; position += 30)
+                    decision[{layer, head}].push_back(position);
+        cache.apply(decision);
+        CHECK(cache.bytes() < before / 10);
+        CHECK(model.forward(std::span(tokens).first(3), cache).size() ==
+              static_cast<std::size_t>(model.config().vocabulary));
     });
 }
 
