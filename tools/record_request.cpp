@@ -89,16 +89,6 @@ void read_queries(const std::string& text, RecordingOptions& recording) {
     refuse("--queries", text, "last=N or all, replay, or one of the former and replay: all,replay");
 }
 
-std::optional<ElementType> read_element_type(const std::string& text) {
-    if (text.empty())
-        return {};
-    for (const ElementType type :
-         {ElementType::float32, ElementType::bfloat16, ElementType::float16})
-        if (text == name_of(type))
-            return type;
-    refuse("--dtype", text, "float32, bfloat16 or float16");
-}
-
 std::string one_of(const Invocation& invocation,
                    const std::string& name,
                    std::initializer_list<std::string_view> allowed) {
@@ -170,10 +160,7 @@ void declare_record(options::options_description& own, options::positional_optio
     add("length", text("1024", "T"), "tokens of context, met exactly");
     add("depth", text("", "D,..."), "where the needle stands, from 0 to 1; default: at random");
     add("max-new-tokens", text("96", "N"), "longest answer");
-    add("device", text("auto", "NAME"), "auto, cpu or cuda");
-    add("dtype",
-        text("", "TYPE"),
-        "float32, bfloat16 or float16; default: float32 on the CPU, the checkpoint's on CUDA");
+    declare_device(own);
     add("queries",
         text("last=64", "WHICH"),
         "context queries to keep: last=N or all; those of question and answer always are; replay, "
@@ -220,23 +207,13 @@ RecordRequest read_record_request(const Invocation& invocation) {
     request.recording.query_statistics = values["query-statistics"].as<bool>();
     request.output_projection = values["output-projection"].as<bool>();
     request.recording.threads = invocation.common.threads;
-    request.device = one_of(invocation, "device", {"auto", "cpu", "cuda"});
-    request.element_type = read_element_type(text("dtype"));
+    request.device = read_device(invocation);
     request.overwrite = values["overwrite"].as<bool>();
     expect_writable(request.out, request.overwrite);
     request.model = text("model");
     if (request.model.empty())
         request.model = needle_model_directory();
     return request;
-}
-
-std::unique_ptr<model::Backend> make_backend(const RecordRequest& request, ElementType stored) {
-    const bool cuda =
-        request.device == "cuda" || (request.device == "auto" && model::cuda_unavailable().empty());
-    if (cuda)
-        return model::cuda_backend(request.element_type.value_or(stored), 0);
-    return model::cpu_backend(request.element_type.value_or(ElementType::float32),
-                              request.recording.threads);
 }
 
 void expect_room(const RecordRequest& request, std::int32_t max_positions) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/element.hpp"
+#include "tools/device.hpp"
 #include "tools/recording.hpp"
 #include "tools/verb.hpp"
 #include "tools/workload/task.hpp"
@@ -25,8 +25,7 @@ struct RecordRequest {
     std::int64_t sequences = 4;  ///< of each task
     workload::DocumentOptions documents;
     RecordingOptions recording;
-    std::string device = "auto";
-    std::optional<ElementType> element_type;
+    Device device;
     bool output_projection = false;  ///< store W_o of every layer
     bool overwrite = false;
 };
@@ -37,9 +36,6 @@ void declare_record(boost::program_options::options_description& own,
 /// Reads them. What cannot work is a usage error; an output that cannot be written an io error.
 RecordRequest read_record_request(const Invocation& invocation);
 
-/// The backend asked for: `auto` is CUDA where it works. Without a type, CUDA computes in `stored`
-/// and the CPU in float32.
-std::unique_ptr<model::Backend> make_backend(const RecordRequest& request, ElementType stored);
 /// Refuses with a usage error, before any document is made, a length that leaves the model no
 /// position for the question and the answer.
 void expect_room(const RecordRequest& request, std::int32_t max_positions);

@@ -65,9 +65,11 @@ Json prompt_row(const std::string& name,
 }  // namespace
 
 std::vector<Json> bench_prompt(const Setting& setting,
+                               const Device& device,
                                const std::filesystem::path& directory,
                                Position tokens) {
-    const auto backend = model::cpu_backend(ElementType::float32, setting.threads);
+    const model::Config config = model::Config::load(directory / "config.json");
+    const auto backend = make_backend(device, config.stored_type, setting.threads);
     model::Transformer transformer = model::Transformer::load(directory, *backend);
     const std::int32_t positions = transformer.config().max_positions;
     if (tokens > positions)
@@ -84,6 +86,7 @@ std::vector<Json> bench_prompt(const Setting& setting,
     const Times plain = measure(setting, [&] {
         model::KvCache cache(transformer, 0);
         transformer.forward(prompt.tokens, cache);
+        backend->synchronize();
     });
     const Times kept = measure(setting, [&] { record(); });
     const Times written = measure(setting, [&] {
@@ -94,7 +97,9 @@ std::vector<Json> bench_prompt(const Setting& setting,
         writer.finish();
     });
     const auto result = [&](const std::string& name, const Times& times) {
-        return prompt_row(name, setting, times, plain, tokens);
+        Json one = prompt_row(name, setting, times, plain, tokens);
+        one["device"] = backend->description();
+        return one;
     };
     return {result("prompt", plain),
             result("prompt with recording in memory", kept),

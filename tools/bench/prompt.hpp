@@ -2,6 +2,7 @@
 
 #include "core/types.hpp"
 #include "tools/bench/measure.hpp"
+#include "tools/device.hpp"
 
 #include <filesystem>
 #include <vector>
@@ -13,6 +14,7 @@ namespace kvtape::bench {
 /// rows with outputs and normalisers), kept in memory; and with that written to a finished trace in
 /// the system's folder for temporary files, which is removed.
 std::vector<Json> bench_prompt(const Setting& setting,
+                               const Device& device,
                                const std::filesystem::path& model,
                                Position tokens);
 

@@ -5,6 +5,7 @@
 #include "tools/bench/prompt.hpp"
 #include "tools/bench/replays.hpp"
 #include "tools/bench/scorers.hpp"
+#include "tools/device.hpp"
 #include "tools/needle_model.hpp"
 #include "tools/verb.hpp"
 
@@ -69,6 +70,7 @@ void declare(options::options_description& own,
          options::value<std::string>()->value_name("DIR"),
          "checkpoint of the prompt benchmark; default: the needle model")  //
         ("trace", options::value<std::string>()->value_name("TRACE"), "file to read or replay");
+    declare_device(own);
     positional.add("name", -1);
 }
 
@@ -108,6 +110,7 @@ int run(const Invocation& invocation) {
         print({bench::bench_hashes(setting, tokens, layer_size(tokens).shape.head_dim)});
     if (asked("prompt"))
         print(bench::bench_prompt(setting,
+                                  read_device(invocation),
                                   values.count("model") != 0
                                       ? std::filesystem::path(values["model"].as<std::string>())
                                       : needle_model_directory(),

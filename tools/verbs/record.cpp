@@ -91,7 +91,8 @@ int run(const Invocation& invocation) {
     const model::Tokenizer tokenizer = model::Tokenizer::load(request.model / "tokenizer.json");
     const std::vector<workload::Prompt> prompts = make_prompts(request, tokenizer);
     expect_room(request, prompts, config.max_positions);
-    const std::unique_ptr<model::Backend> backend = make_backend(request, config.stored_type);
+    const std::unique_ptr<model::Backend> backend =
+        make_backend(request.device, config.stored_type, request.recording.threads);
     model::Transformer model = model::Transformer::load(request.model, *backend);
     TraceWriter writer(request.out,
                        describe_trace(model, request.model),
