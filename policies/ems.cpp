@@ -5,6 +5,7 @@
 #include "policies/parts/likeness.hpp"
 #include "policies/parts/merging.hpp"
 #include "policies/parts/parameters.hpp"
+#include "policies/parts/unturned.hpp"
 #include "policies/policy.hpp"
 
 #include <algorithm>
@@ -26,9 +27,9 @@ namespace {
 /// merging while decoding are the method's. Ours are: `window` and what is protected, how many are
 /// worth merging (`gamma`, `rho`), when two are alike (`tau`, cosines below zero count as none),
 /// that a protected entry takes in nothing, that a center inherits the attention of what it took
-/// in, that every head keeps as many, the mean over the query heads of a group, `interval`, and
-/// that while decoding the last queries vote over what is held at that time. All but the mean,
-/// which decides as any other factor would, can be chosen otherwise.
+/// in, that every head keeps as many, that keys are compared as cached, the mean over the query
+/// heads of a group, `interval`, and that while decoding the last queries vote over what is held at
+/// that time. All but the mean, which decides as any other factor would, can be chosen otherwise.
 struct Ems {
     enum class Smoothing { none, avg, max };
 
@@ -43,6 +44,7 @@ struct Ems {
     bool into_protected = false;
     bool inherit = true;
     bool ragged = false;
+    bool pre_rope = false;
     Smoothing pool = Smoothing::none;
     std::int32_t kernel = 7;
     std::int32_t interval = 32;
@@ -77,6 +79,10 @@ struct Ems {
               ragged,
               Switch{},
               "the heads of a layer share their budget by score, a fifth of it being sure");
+        field("pre_rope",
+              pre_rope,
+              Switch{},
+              "keys are compared and merged as they were before rotary embedding");
         field("pool",
               pool,
               Choice{"none", "avg", "max"},
@@ -88,8 +94,12 @@ struct Ems {
               "while decoding, entries above the budget at which a head is compressed again");
     }
     Needs needs() const {
-        return {
-            .keys = true, .values = true, .window = window, .column_sums = true, .merges = true};
+        return {.keys = true,
+                .values = true,
+                .window = window,
+                .column_sums = true,
+                .merges = true,
+                .rotation = pre_rope};
     }
     GlobalLocalOptions score_options() const {
         GlobalLocalOptions options{.alpha = alpha, .kernel = kernel};
@@ -108,12 +118,13 @@ class EmsSession final : public Session {
     EmsSession(const Ems& method, const SessionContext& context)
         : method_(method),
           context_(context),
-          heads_(static_cast<std::size_t>(context.shape.layers) *
-                 static_cast<std::size_t>(context.shape.kv_heads)) {}
+          layers_(static_cast<std::size_t>(context.shape.layers),
+                  Layer(static_cast<std::size_t>(context.shape.kv_heads))) {}
 
     void observe(const LayerView& layer) override {
         for (const HeadView& view : layer.heads) {
-            Head& head = at(view.id);
+            Head& head = layers_[static_cast<std::size_t>(view.id.layer)]
+                                [static_cast<std::size_t>(view.id.head)];
             head.view.emplace(view);
             head.queries = layer.block.end;
             head.first = layer.block.begin == 0;
@@ -123,14 +134,12 @@ class EmsSession final : public Session {
         }
         // While decoding, a head is judged when it is compressed.
         if (layer.block.begin == 0)
-            judge(this->layer(static_cast<std::size_t>(layer.layer)));
+            judge(layers_[static_cast<std::size_t>(layer.layer)]);
     }
 
     Decision decide(const Block&, const Limit& limit) const override {
-        const std::int32_t heads = context_.shape.kv_heads;
-        Decision decision(context_.shape.layers, heads, Merging::yes);
-        for (std::size_t number = 0; std::cmp_less(number, context_.shape.layers); ++number) {
-            const std::span<const Head> layer = this->layer(number);
+        Decision decision(context_.shape.layers, context_.shape.kv_heads, Merging::yes);
+        for (const Layer& layer : layers_) {
             if (!layer.front().view)
                 continue;
             if (!compresses(layer, limit)) {
@@ -147,25 +156,15 @@ class EmsSession final : public Session {
     }
 
     void settle(const Decision& decision) override {
-        for (Head& head : heads_) {
-            if (!head.view)
-                continue;
-            const HeadId id = head.view->id;
-            const std::vector<Position>& keep = decision[id];
-            std::vector<float> absorbed(keep.size());
-            for (std::size_t i = 0; i < keep.size(); ++i)
-                absorbed[i] = head.absorbed[index_in(head.positions, keep[i])];
-            for (const Absorbed& pair : inherited(decision.merges(id)))
-                absorbed[index_in(keep, pair.into)] +=
-                    head.global[index_in(head.positions, pair.from)];
-            head.absorbed = std::move(absorbed);
-            head.view.reset();
-        }
+        for (Layer& layer : layers_)
+            for (Head& head : layer)
+                if (head.view)
+                    settle(head, decision);
     }
 
     std::vector<float> scores(HeadId id, const Limit& limit) const override {
         const Head& head = at(id);
-        const std::span<const Head> layer = this->layer(static_cast<std::size_t>(id.layer));
+        const Layer& layer = layers_[static_cast<std::size_t>(id.layer)];
         if (!head.view || !(head.first || compresses(layer, limit)))
             return {};
         judge(head);
@@ -198,29 +197,32 @@ class EmsSession final : public Session {
         EmsRanking ranked(ByRule rule) const { return {scores, ranking, rule}; }
     };
 
+    using Layer = std::vector<Head>;
+
     static std::size_t index_in(const std::vector<Position>& positions, Position position) {
         return static_cast<std::size_t>(
             std::lower_bound(positions.begin(), positions.end(), position) - positions.begin());
     }
-    Head& at(HeadId id) { return heads_[index(id)]; }
-    const Head& at(HeadId id) const { return heads_[index(id)]; }
-    std::size_t index(HeadId id) const {
-        return static_cast<std::size_t>(id.layer) *
-                   static_cast<std::size_t>(context_.shape.kv_heads) +
-               static_cast<std::size_t>(id.head);
+    const Head& at(HeadId id) const {
+        return layers_[static_cast<std::size_t>(id.layer)][static_cast<std::size_t>(id.head)];
     }
 
-    std::span<const Absorbed> inherited(const Merges& merges) const {
-        return method_.inherit ? std::span(merges.absorbed) : std::span<const Absorbed>();
-    }
-
-    std::span<const Head> layer(std::size_t number) const {
-        const auto size = static_cast<std::size_t>(context_.shape.kv_heads);
-        return std::span(heads_).subspan(number * size, size);
+    void settle(Head& head, const Decision& decision) const {
+        const HeadId id = head.view->id;
+        const std::vector<Position>& keep = decision[id];
+        std::vector<float> absorbed(keep.size());
+        for (std::size_t i = 0; i < keep.size(); ++i)
+            absorbed[i] = head.absorbed[index_in(head.positions, keep[i])];
+        if (method_.inherit)
+            for (const Absorbed& pair : decision.merges(id).absorbed)
+                absorbed[index_in(keep, pair.into)] +=
+                    head.global[index_in(head.positions, pair.from)];
+        head.absorbed = std::move(absorbed);
+        head.view.reset();
     }
 
     /// Heads that share their budget hold different numbers, and are compressed together.
-    bool compresses(std::span<const Head> layer, const Limit& limit) const {
+    bool compresses(const Layer& layer, const Limit& limit) const {
         std::int64_t above = 0;
         for (const Head& head : layer)
             above += head.held() - limit.tokens;
@@ -228,7 +230,7 @@ class EmsSession final : public Session {
     }
 
     /// How many entries each head of a layer keeps when it is compressed.
-    std::vector<Position> tokens_of(std::span<const Head> layer, const Limit& limit) const {
+    std::vector<Position> tokens_of(const Layer& layer, const Limit& limit) const {
         if (!method_.ragged || !method_.fits(limit))
             return std::vector<Position>(layer.size(), limit.tokens);
         judge(layer);
@@ -238,7 +240,7 @@ class EmsSession final : public Session {
         return shared_tokens(rankings, limit.tokens);
     }
 
-    void judge(std::span<const Head> layer) const {
+    void judge(const Layer& layer) const {
         parallel_for(layer.size(), context_.threads, [&](std::size_t head) { judge(layer[head]); });
     }
     void judge(const Head& head) const {
@@ -264,17 +266,31 @@ class EmsSession final : public Session {
             classify(head.ranked(rule), tokens, {.gamma = method_.gamma, .rho = method_.rho});
         for (const Position entry : classes.kept)
             keep.push_back(head.positions[static_cast<std::size_t>(entry)]);
+        if (!method_.pre_rope) {
+            decision.merges(id) = merge(*head.view, head.scores, classes);
+            return;
+        }
+        const Matrix keys = unturned_keys(*head.view, context_.rotation);
+        const HeadView before{
+            .id = id, .positions = head.positions, .keys = view(keys), .values = head.view->values};
+        decision.merges(id) = merge(before, head.scores, classes);
+        turn_keys(decision.merges(id), context_.rotation);
+    }
+
+    Merges merge(const HeadView& head,
+                 std::span<const float> scores,
+                 const EmsClasses& classes) const {
         const std::vector<Position> into =
-            most_alike(*head.view,
+            most_alike(head,
                        classes.merging,
                        method_.into_protected ? classes.kept : classes.centers,
                        {.least = method_.tau, .literal = method_.literal_product});
-        decision.merges(id) = merged(*head.view, head.scores, classes.merging, into);
+        return merged(head, scores, classes.merging, into);
     }
 
     const Ems& method_;
     SessionContext context_;
-    std::vector<Head> heads_;
+    std::vector<Layer> layers_;
 };
 
 class EmsPolicy final : public Policy {

@@ -107,6 +107,7 @@ struct Needs {
     /// `observe` was shown of each head therefore stays valid until the decisions on it are taken;
     /// a driver that holds one layer at a time gives every layer its own session.
     bool merges = false;
+    bool rotation = false;           ///< `SessionContext::rotation`, known
     bool statistics = false;         ///< `HeadView::statistics`
     Position statistics_from = 4;    ///< earlier queries do not count
     bool output_projection = false;  ///< `LayerView::output_projection`

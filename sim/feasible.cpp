@@ -28,6 +28,10 @@ class Feasibility {
             throw;
         }
         check_schedule();
+        if (demand_.needs.rotation && rotation_of(request_.trace->info()).rotary_dim == 0)
+            throw usage_error("replaying " + policy_.spec +
+                              ": keys cannot be turned back, because the attribute rope of the "
+                              "trace has no inv_freq; record it again");
         if (demand_.needs.output_projection && !request_.trace->has_output_projections())
             throw usage_error("replaying " + policy_.spec +
                               ": the trace lacks the datasets output_projection (W_o of every "

@@ -67,6 +67,8 @@ struct DrawnEms {
     std::string spec = "ems:";
     reference::EmsOptions options;
     bool ragged = false;
+    bool pre_rope = false;
+    Rotation rotation;
     std::string pool;
     int kernel = 1;
 
@@ -95,10 +97,24 @@ struct DrawnEms {
         options.literal = flag("literal_product");
         options.into_protected = flag("into_protected");
         ragged = flag("ragged");
+        pre_rope = flag("pre_rope");
+        rotation.interleaved = draw(0, 1) == 1;
         pool = say("pool", std::array{"none", "avg", "max"}[static_cast<std::size_t>(draw(0, 2))]);
         kernel = static_cast<int>(count("kernel", 2 * draw(0, 2) + 1));
     }
 };
+
+/// Turns a key as its position demands (`way` 1), or back (-1).
+void turn(reference::EmsEntry& entry, const Rotation& rotation, double way) {
+    for (std::size_t i = 0; i < rotation.inv_freq.size(); ++i) {
+        const double angle = way * entry.position * rotation.inv_freq[i];
+        double& x = entry.key[rotation.interleaved ? 2 * i : i];
+        double& y = entry.key[rotation.interleaved ? 2 * i + 1 : i + rotation.inv_freq.size()];
+        const double turned = x * std::cos(angle) - y * std::sin(angle);
+        y = y * std::cos(angle) + x * std::sin(angle);
+        x = turned;
+    }
+}
 
 /// What the twin knows of one head before it decides.
 struct TwinHead {
@@ -115,6 +131,9 @@ TwinHead twin_head(const HeadView& head,
                   .scores = {},
                   .queries = static_cast<double>(head.positions.size()),
                   .voters = static_cast<double>(head.observed.positions.size())};
+    for (reference::EmsEntry& entry : twin.entries)
+        if (ems.pre_rope)
+            turn(entry, ems.rotation, -1.0);
     if (source == QuerySource::question) {
         twin.queries += twin.voters;
         for (reference::EmsEntry& entry : twin.entries)
@@ -161,11 +180,18 @@ TEST_CASE("ems agrees with its double-precision twin", "[policies][ems][twin]") 
         shape.softmax_scale = 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
         const Position context = draw(1, 60);
         const Layer layer = random_layer(shape, 0, context, context + draw(1, 4), random);
-        const DrawnEms ems(draw);
+        DrawnEms ems(draw);
+        ems.rotation.rotary_dim = shape.head_dim / 2 * 2;
+        for (std::int32_t i = 0; i < shape.head_dim / 2; ++i)
+            ems.rotation.inv_freq.push_back(std::pow(50.0, -i));
         const PolicyRun run = make_policy(ems.spec);
         const QuerySource source = draw(0, 3) == 0 ? QuerySource::question : QuerySource::agnostic;
         ContextViews views(layer, run.policy->needs(), source);
-        const auto session = observed_session(*run.policy, {&layer, 1}, {.source = source});
+        const auto session = run.policy->start({.shape = shape,
+                                                .rotation = ems.rotation,
+                                                .context_len = context,
+                                                .prompt_len = layer.length});
+        session->observe(views.view());
         std::vector<TwinHead> heads;
         for (const HeadView& head : views.heads())
             heads.push_back(twin_head(head, shape, ems, source));
@@ -187,6 +213,9 @@ TEST_CASE("ems agrees with its double-precision twin", "[policies][ems][twin]") 
                         twin.entries, twin.queries, twin.voters, share[i], ems.options);
                 if (std::min(margin, step.margin) < 1e-4)
                     continue;
+                for (reference::EmsEntry& entry : step.kept)
+                    if (ems.pre_rope)
+                        turn(entry, ems.rotation, 1.0);
                 ++judged;
                 merged += step.into.empty() ? 0 : 1;
                 uneven += std::cmp_not_equal(share[i], budget) ? 1 : 0;

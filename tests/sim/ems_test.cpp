@@ -220,6 +220,13 @@ TEST_CASE("while decoding, heads that share their budget hold as much together a
     CHECK(uneven);
 }
 
+TEST_CASE("keys of a trace without frequencies cannot be compared before RoPE", "[sim][ems]") {
+    const SyntheticTrace trace({});
+    CHECK(mentions(refusal(ErrorKind::usage,
+                           [&] { fates(trace, "ems:window=8,pre_rope=1", "20t", "prefill"); }),
+                   "the attribute rope of the trace has no inv_freq"));
+}
+
 TEST_CASE("at a schedule without decoding steps, ems is not defined in blocks", "[sim][ems]") {
     const SyntheticTrace trace({});
     CHECK(mentions(

@@ -131,14 +131,16 @@ double replay_seconds(const Setting& setting,
     return times.median;
 }
 
-/// What a scorer reads when the last queries of the context vote: column sums stand for the keys
-/// then.
+/// What a scorer reads when the last queries of the context vote: without voters, column sums stand
+/// for the keys then. Values that are merged are read later.
 double bytes_read(const Needs& needs, const LayerSize& size) {
     const double tokens = size.tokens;
     const double cache = tokens * size.shape.kv_heads * size.shape.head_dim;
-    if (needs.column_sums)
-        return sizeof(float) * tokens * size.shape.query_heads;
-    return sizeof(float) * cache * ((needs.keys ? 1 : 0) + (needs.values ? 1 : 0));
+    const double sums = needs.column_sums ? tokens * size.shape.query_heads : 0.0;
+    if (needs.column_sums && needs.window == 0)
+        return sizeof(float) * sums;
+    const bool values = needs.values && !needs.merges;
+    return sizeof(float) * (sums + cache * ((needs.keys ? 1 : 0) + (values ? 1 : 0)));
 }
 
 /// Whether figures over so many bytes speak of the memory; `row` says so where they do not.

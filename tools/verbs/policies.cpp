@@ -90,6 +90,7 @@ Json to_json(const PolicyInfo& info) {
               {"probes", needs.probes},
               {"block", needs.block},
               {"merges", needs.merges},
+              {"rotation", needs.rotation},
               {"statistics", needs.statistics},
               {"output_projection", needs.output_projection},
               {"repetition", needs.repetition}}}};
