@@ -7,6 +7,8 @@
 
 namespace kvtape {
 
+class Files;
+
 /// One parameter of a policy, as `kvtape policies NAME` shows it.
 struct Parameter {
     std::string name;
@@ -20,6 +22,8 @@ struct Arguments {
     std::string name;
     std::string base;  ///< the spec in parentheses, empty when there is none
     std::vector<std::pair<std::string, std::string>> values;  ///< in the order given
+    /// Where parameters that name a file find its content; none where nothing is replayed.
+    const Files* files = nullptr;
 };
 
 /// Takes a spec apart without knowing any policy. Malformed specs and repeated keys are usage

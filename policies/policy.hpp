@@ -37,6 +37,9 @@ struct Observation {
     /// (`Needs::probes`): tokens that attend to the entries of the view and, causally, to each
     /// other, without being held. Empty otherwise.
     MatrixView keys = no_rows();
+    /// [group * n, head_dim]: what the rows' full attention gave, before the output projection;
+    /// empty unless needed.
+    MatrixView outputs = no_rows();
 };
 
 /// How the queries of the context are distributed before RoPE, per query head of a group: those at
@@ -92,6 +95,9 @@ struct Needs {
     /// is set.
     Position window = 0;
     bool column_sums = false;
+    /// Column sums that the recording does not hold add up rows as they were recorded: normalised
+    /// over all tokens, not over what is held.
+    bool dense_rows = false;
     /// Reads queries after the context whatever the user chose: results are marked `oracle`.
     bool future = false;
     /// The question votes in every block, whatever the user chose, with its own keys at its final
@@ -108,6 +114,7 @@ struct Needs {
     /// a driver that holds one layer at a time gives every layer its own session.
     bool merges = false;
     bool rotation = false;           ///< `SessionContext::rotation`, known
+    bool outputs = false;            ///< `Observation::outputs`
     bool statistics = false;         ///< `HeadView::statistics`
     Position statistics_from = 4;    ///< earlier queries do not count
     bool output_projection = false;  ///< `LayerView::output_projection`
@@ -160,8 +167,9 @@ struct SessionContext {
     Rotation rotation = {};  ///< of queries and keys
     Position context_len = 0;
     Position prompt_len = 0;
-    Philox random{0};  ///< the stream of this (policy, sequence)
-    int threads = 1;   ///< a session may use that many inside one call
+    std::string_view sequence = {};  ///< its name in the trace
+    Philox random{0};                ///< the stream of this (policy, sequence)
+    int threads = 1;                 ///< a session may use that many inside one call
 };
 
 /// A policy with its parameters. Immutable, so threads share it; outlives its sessions.
@@ -203,6 +211,8 @@ struct PolicyInfo {
     BudgetRule budget_rule = BudgetRule::exact;
     /// Whether a smaller limit keeps a subset of a larger one.
     bool nested = true;
+    /// Whether it decides by the scores of another policy, named in parentheses.
+    bool wraps = false;
     std::vector<Parameter> (*parameters)() = nullptr;
     /// Throws a usage error that names the parameter, what was found and what is allowed.
     std::unique_ptr<const Policy> (*make)(const Arguments& arguments) = nullptr;

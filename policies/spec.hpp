@@ -25,8 +25,14 @@ const PolicyInfo& find_policy(std::string_view name,
 /// composed of; empty where there is nothing to say, and for what is no spec of a known policy.
 std::string caveat_of(std::string_view spec, std::span<const PolicyInfo> table = policies::all());
 
+/// Whether the policy decides by a file that its spec must name; defaults alone do not make it run.
+bool reads_file(const PolicyInfo& info);
+
 /// Makes the policy that `spec` names. Unknown policies and parameters, values out of range and a
-/// base where none is taken are usage errors.
-PolicyRun make_policy(std::string_view spec, std::span<const PolicyInfo> table = policies::all());
+/// base where none is taken are usage errors. `files`, where parameters that name files find them,
+/// is used during the call alone.
+PolicyRun make_policy(std::string_view spec,
+                      std::span<const PolicyInfo> table = policies::all(),
+                      const Files* files = nullptr);
 
 }  // namespace kvtape

@@ -96,6 +96,7 @@ class SequenceReplay {
              .rotation = rotation_,
              .context_len = info().context_len,
              .prompt_len = info().prompt_len,
+             .sequence = info().name,
              .random = Philox(request_.seed, random_stream(policy.spec, info().name)),
              .threads = request_.threads});
     }
@@ -322,9 +323,10 @@ std::uint64_t random_stream(std::string_view spec, std::string_view sequence) {
 
 Demand demand_of(const PolicyRun& policy, const ReplayRequest& request) {
     const Needs needs = policy.policy->needs();
-    return {.needs = needs,
-            .source = source_of(policy, request.source),
-            .attends = needs.column_sums && request.schedule.text() != "prefill"};
+    return {
+        .needs = needs,
+        .source = source_of(policy, request.source),
+        .attends = needs.column_sums && (needs.block > 0 || request.schedule.text() != "prefill")};
 }
 
 Demand demand_of(const PolicyRun& policy, const ReplayRequest& request, std::int32_t sequence) {

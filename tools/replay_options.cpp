@@ -1,6 +1,7 @@
 #include "tools/replay_options.hpp"
 
 #include "core/error.hpp"
+#include "tools/policy_files.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -106,6 +107,7 @@ std::vector<PolicyRun> read_policies(const Invocation& invocation,
                                      const ReplayRequest& request,
                                      std::vector<std::string>& left_out) {
     const auto& values = invocation.values;
+    const PolicyFiles files(*request.trace);
     std::vector<PolicyRun> policies;
     if (values.count("policies") != 0 && values.count("policy") != 0)
         throw usage_error(
@@ -127,7 +129,7 @@ std::vector<PolicyRun> read_policies(const Invocation& invocation,
     }
     if (values.count("policy") != 0)
         for (const std::string& spec : values["policy"].as<std::vector<std::string>>())
-            policies.push_back(make_policy(spec));
+            policies.push_back(make_policy(spec, policies::all(), &files));
     if (policies.empty())
         throw usage_error(
             "replaying: no policy given; use --policy SPEC (repeatable) or "

@@ -14,6 +14,7 @@ inline constexpr int major_version = 1;             ///< the one major version w
 
 inline constexpr char trace_mark[] = "kvtape_trace";
 inline constexpr char decisions_mark[] = "kvtape_decisions";
+inline constexpr char scores_mark[] = "kvtape_scores";
 
 inline constexpr char complete[] = "complete";
 inline constexpr char producer[] = "producer";

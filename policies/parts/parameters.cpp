@@ -82,6 +82,11 @@ bool Switch::parse(std::string_view text, bool& value) const {
     return true;
 }
 
+bool FilePath::parse(std::string_view text, std::string& value) const {
+    value = text;
+    return !value.empty();
+}
+
 bool LayerList::parse(std::string_view text, std::vector<std::int32_t>& value) const {
     std::vector<std::int32_t> layers;
     while (true) {

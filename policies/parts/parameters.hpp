@@ -119,6 +119,14 @@ struct Optional {
     std::string range() const { return kind.range(); }
 };
 
+/// The path of a file.
+struct FilePath {
+    bool parse(std::string_view text, std::string& value) const;
+    std::string text(const std::string& value) const { return value; }
+    Json json(const std::string& value) const { return value; }
+    std::string range() const { return "a path without any of ( ) , : ="; }
+};
+
 /// Layers, ascending, written `0+1+7`.
 struct LayerList {
     bool parse(std::string_view text, std::vector<std::int32_t>& value) const;

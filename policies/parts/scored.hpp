@@ -31,7 +31,7 @@ class ScoredSession : public Session {
     std::vector<float> scores(HeadId head, const Limit& limit) const override;
     std::vector<Position> survival(HeadId head) const override;
 
-    // What allocators ask for, who share out a layer's budget among its heads.
+    // What wrappers ask for, who decide by these scores in another way.
 
     /// Entries that a head holds.
     Position held(HeadId id) const { return static_cast<Position>(at(id).positions.size()); }
@@ -40,6 +40,10 @@ class ScoredSession : public Session {
     const Scores& raw_scores(HeadId id) const { return at(id).scores; }
     /// Which of them are kept by rule when `tokens` are kept.
     ByRule rule(HeadId id, Position tokens) const { return by_rule(tokens, held(id)); }
+    /// How many entries of a head this policy by itself keeps.
+    Position allowance(HeadId id, const Limit& limit) const {
+        return budget(limit, held(id), id.layer);
+    }
     /// The `tokens` entries of a head to keep: those by rule, then the best.
     std::vector<Position> keep(HeadId id, Position tokens) const;
 
@@ -96,6 +100,8 @@ class ScoringPolicy : public Policy {
 ///     ByRule by_rule(Position budget, Position held) const;
 ///     Position budget(const Limit&, Position held) const;           // or
 ///     Position budget(const Limit&, Position held, std::int32_t layer, const Shape&) const;
+///     void expect_fit(const Shape&) const;  // policies/policy.hpp
+///     Json extra() const;                   // what its parameters do not tell, for the echo
 template <typename Method>
 class ScoredPolicy final : public ScoringPolicy {
   public:
@@ -121,7 +127,16 @@ class ScoredPolicy final : public ScoringPolicy {
         else
             return {};
     }
-    Json parameters() const override { return echo_parameters(method_); }
+    Json parameters() const override {
+        Json values = echo_parameters(method_);
+        if constexpr (requires { method_.extra(); })
+            values.update(method_.extra());
+        return values;
+    }
+    void expect_fit(const Shape& shape) const override {
+        if constexpr (requires { method_.expect_fit(shape); })
+            method_.expect_fit(shape);
+    }
     std::unique_ptr<ScoredSession> start_scoring(const SessionContext& context) const override {
         return std::make_unique<MethodSession>(method_, context);
     }

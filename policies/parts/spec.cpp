@@ -105,6 +105,13 @@ const PolicyInfo& find_policy(std::string_view name, std::span<const PolicyInfo>
                       "; the policies are: " + joined(names, ", "));
 }
 
+bool reads_file(const PolicyInfo& info) {
+    const std::vector<Parameter> parameters = info.parameters();
+    return std::any_of(parameters.begin(), parameters.end(), [](const Parameter& parameter) {
+        return parameter.name == "file";
+    });
+}
+
 std::string caveat_of(std::string_view spec, std::span<const PolicyInfo> table) {
     std::string found;
     // Names of policies, and of nothing else, stand at the start and behind parentheses.
@@ -122,8 +129,11 @@ std::string caveat_of(std::string_view spec, std::span<const PolicyInfo> table) 
     return found;
 }
 
-PolicyRun make_policy(std::string_view spec, std::span<const PolicyInfo> table) {
-    const Arguments arguments = parse_spec(spec);
+PolicyRun make_policy(std::string_view spec,
+                      std::span<const PolicyInfo> table,
+                      const Files* files) {
+    Arguments arguments = parse_spec(spec);
+    arguments.files = files;
     const PolicyInfo& info = find_policy(arguments.name, table);
     return {&info, info.make(arguments), std::string(spec)};
 }

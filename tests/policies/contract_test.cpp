@@ -25,11 +25,12 @@ const std::vector<Layer>& layers() {
     return made;
 }
 
-/// Every policy with its defaults, and variants that take other paths.
+/// Every policy that its defaults make, and variants that take other paths.
 std::vector<std::string> specs() {
     std::vector<std::string> list;
     for (const PolicyInfo& info : policies::all())
-        list.emplace_back(info.name);
+        if (!reads_file(info))
+            list.emplace_back(info.name);
     for (const char* variant : {"lagkv:lag=32,sinks=4",
                                 "lagkv:lag=32,compat=kvpress",
                                 "lagkv:lag=32,cross=1,compat=kvpress",

@@ -96,7 +96,7 @@ Times replay_times(const Setting& setting,
 std::vector<std::string> decoding_policies() {
     std::vector<std::string> specs;
     for (const PolicyInfo& info : policies::all())
-        if (make_policy(info.name).policy->moments().decoding)
+        if (!reads_file(info) && make_policy(info.name).policy->moments().decoding)
             specs.emplace_back(info.name);
     return specs;
 }

@@ -68,6 +68,7 @@ class Engine::Run {
              .rotation = rotation_of(engine_.source_.info()),
              .context_len = sequence.context_len,
              .prompt_len = sequence.prompt_len,
+             .sequence = sequence.name,
              .random = Philox(engine_.setting_.seed, random_stream(policy_.spec, sequence.name)),
              .threads = engine_.setting_.threads});
     }
