@@ -1,6 +1,6 @@
 #include "core/parallel.hpp"
 #include "policies/parts/head_budgets.hpp"
-#include "policies/parts/scoring_base.hpp"
+#include "policies/parts/wrapper.hpp"
 
 #include <cstdint>
 
@@ -76,37 +76,13 @@ class AdaSession final : public Session {
     HeadBudgets budgets_;
 };
 
-class AdaPolicy final : public Policy {
-  public:
-    AdaPolicy(AdaKv method, ScoringBase base) : method_(method), base_(std::move(base)) {}
-
-    Needs needs() const override { return base_.scoring->needs(); }
-    Json parameters() const override {
-        Json values = echo_parameters(method_);
-        echo_base(base_, values);
-        return values;
-    }
-    void expect_fit(const Shape& shape) const override { base_.scoring->expect_fit(shape); }
-    std::unique_ptr<Session> start(const SessionContext& context) const override {
-        return std::make_unique<AdaSession>(
-            method_, base_.scoring->start_scoring(context), context);
-    }
-
-  private:
-    AdaKv method_;
-    ScoringBase base_;
-};
-
 std::unique_ptr<const Policy> make(const Arguments& arguments) {
-    Arguments own = arguments;
-    own.base.clear();
-    const AdaKv method = read_parameters<AdaKv>(own);
-    std::string spec = arguments.base;
-    if (spec.empty())
-        spec = method.compat == Compat::kvpress ? "snapkv"
-                                                : "snapkv:window=32,kernel=7,pool=max,group=before";
-    return std::make_unique<AdaPolicy>(
-        method, make_scoring_base("adakv", spec, "heads cannot be compared by it"));
+    const AdaKv method = read_wrapper_parameters<AdaKv>(arguments);
+    const std::string_view fallback = method.compat == Compat::kvpress
+                                          ? "snapkv"
+                                          : "snapkv:window=32,kernel=7,pool=max,group=before";
+    return std::make_unique<WrapperPolicy<AdaKv, AdaSession>>(method,
+                                                              ScoringBase(arguments, fallback));
 }
 
 }  // namespace
@@ -118,6 +94,7 @@ PolicyInfo adakv() {
             .variants = "kvpress: a hard floor for every head, any base, snapkv by default",
             .budget_rule = BudgetRule::own,
             .nested = false,
+            .wraps = true,
             .parameters = parameters_of<AdaKv>,
             .make = make};
 }

@@ -62,36 +62,9 @@ class CriticalAdaSession final : public Session {
     SessionContext context_;
 };
 
-class CriticalAdaPolicy final : public Policy {
-  public:
-    CriticalAdaPolicy(CriticalAdaKv method, ScoringBase base)
-        : method_(method),
-          base_(std::move(base)) {}
-
-    Needs needs() const override { return critical_needs(base_); }
-    Json parameters() const override {
-        Json values = echo_parameters(method_);
-        echo_base(base_, values);
-        return values;
-    }
-    void expect_fit(const Shape& shape) const override { base_.scoring->expect_fit(shape); }
-    std::unique_ptr<Session> start(const SessionContext& context) const override {
-        return std::make_unique<CriticalAdaSession>(
-            method_, base_.scoring->start_scoring(context), context);
-    }
-
-  private:
-    CriticalAdaKv method_;
-    ScoringBase base_;
-};
-
 std::unique_ptr<const Policy> make(const Arguments& arguments) {
-    Arguments own = arguments;
-    own.base.clear();
-    const CriticalAdaKv method = read_parameters<CriticalAdaKv>(own);
-    return std::make_unique<CriticalAdaPolicy>(
-        method,
-        make_critical_base("criticaladakv", arguments.base.empty() ? "snapkv" : arguments.base));
+    return std::make_unique<WrapperPolicy<CriticalAdaKv, CriticalAdaSession>>(
+        read_wrapper_parameters<CriticalAdaKv>(arguments), make_critical_base(arguments));
 }
 
 }  // namespace
@@ -105,6 +78,7 @@ PolicyInfo criticaladakv() {
             .variants = "kvpress: a hard floor for every head, the total is exact",
             .budget_rule = BudgetRule::own,
             .nested = false,
+            .wraps = true,
             .parameters = parameters_of<CriticalAdaKv>,
             .make = make};
 }

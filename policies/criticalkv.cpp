@@ -54,34 +54,9 @@ class CriticalSession final : public Session {
     SessionContext context_;
 };
 
-class CriticalPolicy final : public Policy {
-  public:
-    CriticalPolicy(CriticalKv method, ScoringBase base) : method_(method), base_(std::move(base)) {}
-
-    Needs needs() const override { return critical_needs(base_); }
-    Json parameters() const override {
-        Json values = echo_parameters(method_);
-        echo_base(base_, values);
-        return values;
-    }
-    void expect_fit(const Shape& shape) const override { base_.scoring->expect_fit(shape); }
-    std::unique_ptr<Session> start(const SessionContext& context) const override {
-        return std::make_unique<CriticalSession>(
-            method_, base_.scoring->start_scoring(context), context);
-    }
-
-  private:
-    CriticalKv method_;
-    ScoringBase base_;
-};
-
 std::unique_ptr<const Policy> make(const Arguments& arguments) {
-    Arguments own = arguments;
-    own.base.clear();
-    const CriticalKv method = read_parameters<CriticalKv>(own);
-    return std::make_unique<CriticalPolicy>(
-        method,
-        make_critical_base("criticalkv", arguments.base.empty() ? "snapkv" : arguments.base));
+    return std::make_unique<WrapperPolicy<CriticalKv, CriticalSession>>(
+        read_wrapper_parameters<CriticalKv>(arguments), make_critical_base(arguments));
 }
 
 }  // namespace
@@ -94,6 +69,7 @@ PolicyInfo criticalkv() {
             .source = "Feng et al., arXiv:2502.03805",
             .variants = "kvpress: the budget arithmetic of kvpress 0.5",
             .nested = false,
+            .wraps = true,
             .parameters = parameters_of<CriticalKv>,
             .make = make};
 }

@@ -31,25 +31,16 @@ std::string without_value_norm(std::string_view wrapper, const std::string& spec
 
 }  // namespace
 
-ScoringBase make_critical_base(std::string_view wrapper, std::string spec) {
-    constexpr std::string_view without = "there is nothing to weigh by the values";
-    if (spec.rfind("expected_attention", 0) == 0)
-        spec = without_value_norm(wrapper, spec);
-    ScoringBase base = make_scoring_base(wrapper, spec, without);
-    if (base.scoring->may_be_negative())
-        throw usage_error("policy " + std::string(wrapper) + ": the scores of " +
-                          std::string(base.run.info->name) +
+ScoringBase make_critical_base(Arguments wrapper) {
+    if (wrapper.base.rfind("expected_attention", 0) == 0)
+        wrapper.base = without_value_norm(wrapper.name, wrapper.base);
+    ScoringBase base(wrapper, "snapkv");
+    if (base->may_be_negative())
+        throw usage_error("policy " + wrapper.name + ": the scores of " + base.name() +
                           " are below zero, so a long value would count against its token; name a "
                           "base that scores by attention, such as " +
-                          std::string(wrapper) + "(snapkv)");
+                          wrapper.name + "(snapkv)");
     return base;
-}
-
-Needs critical_needs(const ScoringBase& base) {
-    Needs needs = base.scoring->needs();
-    needs.values = true;
-    needs.output_projection = true;
-    return needs;
 }
 
 CriticalScores::CriticalScores(const CriticalStages& stages,

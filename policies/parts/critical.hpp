@@ -1,6 +1,6 @@
 #pragma once
 
-#include "policies/parts/scoring_base.hpp"
+#include "policies/parts/wrapper.hpp"
 
 #include <memory>
 #include <string>
@@ -19,14 +19,18 @@ struct CriticalStages {
         field("stage1", stage1, Real{0.0, 1.0}, "share of the budget chosen by the base alone");
         field("epsilon", epsilon, Real{0.0, 1.0}, "added to a score before it is multiplied");
     }
+    /// The second stage reads values and their projection.
+    static Needs needs(Needs base) {
+        base.values = true;
+        base.output_projection = true;
+        return base;
+    }
 };
 
-/// The base of a critical wrapper. expected_attention comes without its own value norm. Bases whose
-/// scores may be negative are refused: a product would turn their order around.
-ScoringBase make_critical_base(std::string_view wrapper, std::string spec);
-
-/// What the base needs, and what the second stage does.
-Needs critical_needs(const ScoringBase& base);
+/// The base of a critical wrapper, snapkv where none is named. expected_attention comes without its
+/// own value norm. Bases whose scores may be negative are refused: a product would turn their order
+/// around.
+ScoringBase make_critical_base(Arguments wrapper);
 
 /// Scores of both stages, for every head.
 class CriticalScores {

@@ -137,7 +137,7 @@ TEST_CASE("criticaladakv gives every head what adakv gives it, which keeps what 
 TEST_CASE("compositions that make no sense are refused with the reason", "[policies][spec]") {
     for (const std::string name : {"criticalkv", "criticaladakv"}) {
         CHECK(mentions(refused(name + "(streaming_llm)"), "does not score"));
-        CHECK(mentions(refused(name + "(full)"), "nothing to weigh"));
+        CHECK(mentions(refused(name + "(full)"), "full does not score tokens"));
         CHECK(mentions(refused(name + "(knorm)"), "below zero"));
         CHECK(mentions(refused(name + "(keydiff)"), "below zero"));
         CHECK(mentions(refused(name + "(snapkv,h2o)"), "takes one base"));

@@ -52,6 +52,8 @@ std::vector<std::string> describe(const Needs& needs) {
         list.push_back("queries after the context");
     if (needs.probes)
         list.push_back("queries and keys of the question");
+    if (needs.outputs)
+        list.push_back("attention outputs of these queries");
     if (needs.statistics)
         list.push_back("query statistics");
     if (needs.output_projection)
@@ -79,6 +81,7 @@ Json to_json(const PolicyInfo& info) {
             {"variants", info.variants},
             {"budget_rule", name_of(info.budget_rule)},
             {"nested", info.nested},
+            {"wraps", info.wraps},
             {"schedules", supported_schedules(*run.policy)},
             {"parameters", parameters},
             {"needs",
@@ -91,6 +94,7 @@ Json to_json(const PolicyInfo& info) {
               {"block", needs.block},
               {"merges", needs.merges},
               {"rotation", needs.rotation},
+              {"outputs", needs.outputs},
               {"statistics", needs.statistics},
               {"output_projection", needs.output_projection},
               {"repetition", needs.repetition}}}};
@@ -127,17 +131,21 @@ void print_list(std::ostream& out) {
     out << "\nkvtape policies NAME shows parameters, needs and variants.\n";
 }
 
-/// A spec that shows the grammar: the first parameters at their defaults.
-std::string example_spec(const PolicyInfo& info) {
+/// A spec that shows the grammar, as one word of a shell: the base of a wrapper, and the first
+/// parameters at their defaults.
+std::string example_spec(const PolicyInfo& info, const Policy& policy) {
     std::string spec(info.name);
+    if (info.wraps)
+        spec += '(' + policy.parameters()["base"].get<std::string>() + ')';
     char separator = ':';
     for (const Parameter& parameter : info.parameters()) {
-        if (parameter.value.empty() || separator == ' ')
+        const std::string value = parameter.name == "file" ? "FILE" : parameter.value;
+        if (value.empty() || separator == ' ')
             continue;
-        spec += separator + parameter.name + '=' + parameter.value;
+        spec += separator + parameter.name + '=' + value;
         separator = separator == ':' ? ',' : ' ';
     }
-    return spec;
+    return info.wraps ? "'" + spec + "'" : spec;
 }
 
 void print_page(std::ostream& out, const PolicyInfo& info) {
@@ -163,7 +171,7 @@ void print_page(std::ostream& out, const PolicyInfo& info) {
              parameter.range,
              parameter.summary});
     print_columns(out, rows);
-    out << "\nexample\n  kvtape replay run.kvtape.h5 --policy " << example_spec(info)
+    out << "\nexample\n  kvtape replay run.kvtape.h5 --policy " << example_spec(info, *run.policy)
         << " --budget 5%,25% --out results\n";
 }
 
