@@ -112,6 +112,7 @@ TEST_CASE("what repeats one token with all its attention keeps that token", "[po
                           0.3 * 50.0 * reference::dot(key, key, 12));
     layer.data.replay_logsumexp[5] =
         static_cast<float>(0.3 * 50.0 * reference::dot(key, key, 12) + std::log(total));
-    const auto session = observed_session(*make_policy("kvzip").policy, {&layer, 1});
+    const PolicyRun run = make_policy("kvzip");
+    const auto session = observed_session(*run.policy, {&layer, 1});
     CHECK(session->scores({0, 0}, {5, {}})[13] == Approx(1.0 / total).epsilon(1e-3));
 }

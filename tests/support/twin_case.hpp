@@ -10,6 +10,7 @@
 #include <cmath>
 #include <functional>
 #include <string>
+#include <vector>
 
 /// Comparing a policy with its double-precision twin on small layers of random shape.
 namespace kvtape::testing {
@@ -46,16 +47,19 @@ struct Case {
     }
 };
 
-inline bool close(double found, double expected, double relative = tolerance) {
-    return std::abs(found - expected) <= relative * std::abs(expected) + 1e-12;
+/// `absolute` is the error allowed where scores are differences or sums of opposite signs.
+inline bool close(double found, double expected, double absolute = 1e-12) {
+    return std::abs(found - expected) <= tolerance * std::abs(expected) + absolute;
 }
 
 /// Every finite score equals the twin's; entries kept by rule show +inf.
-inline void check_scores(const std::vector<float>& scores, const reference::Row& twin) {
+inline void check_scores(const std::vector<float>& scores,
+                         const reference::Row& twin,
+                         double absolute = 1e-12) {
     for (std::size_t i = 0; i < std::min(scores.size(), twin.size()); ++i) {
         INFO("entry " << i);
         if (!std::isinf(scores[i]) && twin[i] < stays)
-            CHECK(close(static_cast<double>(scores[i]), twin[i]));
+            CHECK(close(static_cast<double>(scores[i]), twin[i], absolute));
     }
 }
 
@@ -65,7 +69,8 @@ inline void check_kept(const std::vector<Position>& kept,
                        const reference::Row& twin,
                        Position held,
                        Position tokens,
-                       Position last) {
+                       Position last,
+                       double absolute = 1e-12) {
     REQUIRE(std::ssize(kept) == tokens);
     std::vector<double> others(
         twin.begin(), twin.begin() + std::min<std::ptrdiff_t>(std::ssize(twin), held - last));
@@ -81,7 +86,7 @@ inline void check_kept(const std::vector<Position>& kept,
         }
         const double score =
             entry < std::ssize(twin) ? twin[static_cast<std::size_t>(entry)] : -INFINITY;
-        if (close(score, cut))
+        if (close(score, cut, absolute))
             continue;
         CHECK(is_kept == (score > cut));
     }
@@ -91,7 +96,8 @@ inline void check_kept(const std::vector<Position>& kept,
 inline void compare(const Case& drawn,
                     const std::string& spec,
                     const std::function<reference::Row(const HeadView&)>& twin,
-                    const std::function<Position(Position)>& last) {
+                    const std::function<Position(Position)>& last,
+                    double absolute = 1e-12) {
     const Position held = drawn.layer.context_len;
     const PolicyRun run = make_policy(spec);
     const QuerySource source = run.policy->needs().future ? QuerySource::oracle : drawn.source();
@@ -102,8 +108,8 @@ inline void compare(const Case& drawn,
         for (const HeadView& head : views.heads()) {
             INFO(spec << " keeps " << tokens << " of " << held << " in KV head " << head.id.head);
             const reference::Row expected = twin(head);
-            check_scores(session->scores(head.id, {tokens, std::nullopt}), expected);
-            check_kept(decision[head.id], expected, held, tokens, last(tokens));
+            check_scores(session->scores(head.id, {tokens, std::nullopt}), expected, absolute);
+            check_kept(decision[head.id], expected, held, tokens, last(tokens), absolute);
         }
     }
 }

@@ -161,6 +161,12 @@ void expect_measurable(const PolicyRun& run) {
                           "queries of a context; measure it with kvtape bench replay");
 }
 
+/// Whether the votes of a window are all that a scorer multiplies. r_kv also looks for similar
+/// keys, and how many pairs it compares depends on them.
+bool only_votes(const PolicyRun& run) {
+    return run.policy->needs().window > 0 && run.info->name != "r_kv";
+}
+
 double product_flops(const Needs& needs, const LayerSize& size) {
     return 2.0 * size.shape.query_heads * std::min(needs.window, size.window) *
            static_cast<double>(size.tokens) * size.shape.head_dim;
@@ -204,7 +210,7 @@ std::vector<Json> bench_scorers(const Setting& setting,
         result["seconds_with_1_budget"] = replay_seconds(setting, run, context, view, 1);
         if (!needs.merges)  // budgets would share nothing but the score
             result["seconds_with_32_budgets"] = replay_seconds(setting, run, context, view, 32);
-        if (needs.window > 0) {
+        if (only_votes(run)) {
             result["flops_per_second"] = product_flops(needs, size) / times.median;
             if (shared)
                 result["share_of_fma_peak"] =

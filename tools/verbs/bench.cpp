@@ -1,4 +1,5 @@
 #include "core/error.hpp"
+#include "tools/bench/allocation.hpp"
 #include "tools/bench/decoding.hpp"
 #include "tools/bench/files.hpp"
 #include "tools/bench/hashes.hpp"
@@ -89,7 +90,7 @@ int run(const Invocation& invocation) {
             "benchmarking: --repetitions, --tokens and --prompt-tokens must be at "
             "least 1");
     std::vector<std::string> specs = {
-        "knorm", "lagkv", "lagkv:compat=kvpress", "snapkv", "tova", "h2o"};
+        "knorm", "keydiff", "lagkv", "lagkv:compat=kvpress", "snapkv", "tova", "h2o"};
     if (values.count("policy") != 0)
         specs = values["policy"].as<std::vector<std::string>>();
     const std::vector<std::string> names = chosen(invocation);
@@ -101,13 +102,15 @@ int run(const Invocation& invocation) {
             throw usage_error("benchmarking " + std::string(name) +
                               ": name a file with --trace TRACE");
     std::vector<std::string> scorers = asked("scorers") ? specs : std::vector<std::string>();
-    // It reads statistics of the queries, which few traces have: not in the list for a replay.
+    // Not in the list for a replay: one reads statistics of the queries, which few traces have, the
+    // other compares nearly all pairs of random keys.
     if (asked("scorers") && values.count("policy") == 0)
-        scorers.push_back("expected_attention");
+        scorers.insert(scorers.end(), {"expected_attention", "r_kv"});
     if (asked("peaks") || asked("scorers"))
         print(bench::bench_scorers(setting, layer_size(tokens), scorers));
     if (asked("scorers") && values.count("policy") == 0)
-        print({bench::bench_hashes(setting, tokens, layer_size(tokens).shape.head_dim)});
+        print({bench::bench_allocation(setting, layer_size(tokens).shape, tokens),
+               bench::bench_hashes(setting, tokens, layer_size(tokens).shape.head_dim)});
     if (asked("prompt"))
         print(bench::bench_prompt(setting,
                                   read_device(invocation),
