@@ -21,6 +21,7 @@ struct LagKv {
     std::int32_t sinks = 16;
     double v_ratio = 1.0;
     std::vector<std::int32_t> skip = {};
+    LagScore score_by = LagScore::lag;
     bool cross = false;
     Compat compat = Compat::none;
 
@@ -31,7 +32,11 @@ struct LagKv {
               Whole{0, 1 << 20},
               "first tokens, always kept; 4 by default with compat=kvpress");
         field("v_ratio", v_ratio, Real{0.0, 1000.0}, "weight of the values' score");
-        field("skip", skip, LayerList{}, "layers left uncompressed");
+        field("skip", skip, LayerList{}, "layers left uncompressed; 0+1 by default with score=l2");
+        field("score",
+              score_by,
+              Choice{"lag", "local", "l2"},
+              "judged against the next partition, the own one, or by key norm alone");
         field(
             "cross", cross, Switch{}, "partitions compete by raw scores; with compat=kvpress only");
         field("compat", compat, Choice{"", "kvpress"}, "a budget of the whole context, ranked");
@@ -39,7 +44,9 @@ struct LagKv {
     bool skips(std::int32_t layer) const {
         return std::binary_search(skip.begin(), skip.end(), layer);
     }
-    Needs needs() const { return {.keys = true, .values = v_ratio != 0.0}; }
+    Needs needs() const {
+        return {.keys = true, .values = v_ratio != 0.0 && score_by != LagScore::l2};
+    }
 };
 
 /// The authors' form: every partition keeps floor(ratio * lag) of its tokens, or as many as a token
@@ -65,7 +72,8 @@ class LagSession final : public Session {
             head.layout = lag_layout(held, head.base, method_.lag);
             if (method_.skips(layer.layer))
                 head.layout = {.base = held, .lag = method_.lag};
-            head.scores = lag_scores(view, head.layout, static_cast<float>(method_.v_ratio));
+            head.scores = lag_scores(
+                view, head.layout, static_cast<float>(method_.v_ratio), method_.score_by);
             head.places.clear();
         });
     }
@@ -240,6 +248,16 @@ struct LagKvpress : LagKv {
 
 std::unique_ptr<const Policy> make(const Arguments& arguments) {
     LagKv method = read_parameters<LagKv>(arguments);
+    if (method.score_by == LagScore::l2) {
+        const auto weighs_values = [](const auto& value) { return value.first == "v_ratio"; };
+        if (std::any_of(arguments.values.begin(), arguments.values.end(), weighs_values))
+            throw usage_error("policy lagkv: v_ratio does not exist with score=l2; leave it out");
+        method = read_parameters<LagKv>(arguments, {.v_ratio = 0.0, .skip = {0, 1}});
+    }
+    if (method.compat != Compat::none && method.score_by != LagScore::lag)
+        throw usage_error(
+            "policy lagkv: score=" + std::string(method.score_by == LagScore::l2 ? "l2" : "local") +
+            " does not exist with compat=kvpress; leave one of them out");
     if (method.compat == Compat::none) {
         if (method.cross)
             throw usage_error(
@@ -262,6 +280,7 @@ PolicyInfo lagkv() {
             .summary = "keeps the tokens that stand out against the partition after them",
             .source = "Liang et al., arXiv:2504.04704; AI-Lab-China-Merchants-Bank/LagKV 2a9d19e",
             .variants =
+                "score=local (localkv) and score=l2 (l2kv) are comparisons from the same paper; "
                 "kvpress: the budget covers the whole context, scores are ranks inside a "
                 "partition, 4 sinks; cross=1 compares raw scores",
             .budget_rule = BudgetRule::own,

@@ -1,3 +1,4 @@
+#include "core/parallel.hpp"
 #include "policies/parts/attention.hpp"
 #include "policies/parts/scored.hpp"
 
@@ -18,15 +19,24 @@ struct ObservedAttention {
         return tokens_of(compat, limit, held);
     }
 
-    Scores score(const HeadView& head, const SessionContext& context) const {
+    std::vector<Scores> score_layer(const LayerView& layer, const SessionContext& context) const {
+        std::vector<Scores> scores(layer.heads.size());
+        parallel_for(scores.size(), context.threads, [&](std::size_t i) {
+            scores[i] = score(layer.heads[i], layer.block.end, context.shape);
+        });
+        return scores;
+    }
+
+  private:
+    static Scores score(const HeadView& head, Position now, const Shape& shape) {
         Matrix sums = head.column_sums;
         if (!head.observed.positions.empty())
-            sums += observed_attention(head, context.shape);
+            sums += observed_attention(head, shape);
         Scores scores = sum_of_rows(sums);
         const auto more = std::ssize(head.observed.positions);
         for (std::size_t i = 0; i < scores.size(); ++i) {
-            const auto seen = context.context_len - head.positions[i] + more;
-            scores[i] /= static_cast<float>(seen * context.shape.group());
+            const auto seen = now - head.positions[i] + more;
+            scores[i] /= static_cast<float>(seen * shape.group());
         }
         return scores;
     }

@@ -20,12 +20,16 @@ struct SnapKv : WindowVotes {
 }  // namespace
 
 PolicyInfo snapkv() {
-    return {.name = "snapkv",
-            .summary = "keeps what the last queries of the context attend to, and their window",
-            .source = "Li et al., arXiv:2404.14469",
-            .variants = "kvpress: the budget arithmetic of kvpress 0.5",
-            .parameters = parameters_of<SnapKv>,
-            .make = make_scored<SnapKv>};
+    return {
+        .name = "snapkv",
+        .summary = "keeps what the last queries of the context attend to, and their window",
+        .source = "Li et al., arXiv:2404.14469",
+        .variants =
+            "kvpress: the budget arithmetic of kvpress 0.5. The capacity of the authors' code is "
+            "a token budget (128t), window included, and leaves shorter contexts alone: theirs is "
+            "votes=sum, KVCache-Factory's window=8|32,kernel=5|7,votes=sum and its reduce",
+        .parameters = parameters_of<SnapKv>,
+        .make = make_scored<SnapKv>};
 }
 
 }  // namespace kvtape::policies

@@ -6,7 +6,9 @@ namespace kvtape::policies {
 namespace {
 
 /// Keeps the first tokens, which draw attention whatever they say, and the latest ones. A budget
-/// that does not exceed the sinks keeps sinks only. Keys keep their original positions.
+/// that does not exceed the sinks keeps sinks only. Keys keep their original positions; the
+/// authors' code turns them to their places in the cache, which changes what they answer, not which
+/// are kept.
 struct StreamingLlm {
     std::int32_t sinks = 4;
 

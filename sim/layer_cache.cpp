@@ -69,7 +69,9 @@ LayerParts parts_for(const Demand& demand) {
     return {.keys = needs.keys || needs.probes || (needs.column_sums && rows),
             .values = needs.values,
             .queries = rows || demand.turned.has_value(),
-            .logsumexp = rows && demand.source != QuerySource::agnostic && !needs.probes,
+            .outputs = rows && needs.outputs,
+            .logsumexp = rows && (needs.dense_rows ||
+                                  (demand.source != QuerySource::agnostic && !needs.probes)),
             .column_sums = needs.column_sums,
             .query_mean = needs.statistics && !demand.turned,
             .query_covariance = needs.statistics && !demand.turned,
@@ -147,11 +149,18 @@ Observation LayerCache::observation(std::int32_t head, Position begin, Position 
         return kvtape::view(
             data_->keys.data() + (head * sequence_.length() + begin) * dim(), end - begin, dim());
     };
+    const auto outputs = [&] {
+        const bool wanted = demand_.needs.outputs;
+        return wanted ? kvtape::view(
+                            rows(data_->outputs, true, dim()).data(), range.count * group, dim())
+                      : no_rows();
+    };
     return {.positions = voters_.back(),
             .queries =
                 kvtape::view(rows(data_->queries, true, dim()).data(), range.count * group, dim()),
             .logsumexp = rows(data_->logsumexp, with == With::normalisers, 1),
-            .keys = with == With::keys ? keys() : no_rows()};
+            .keys = with == With::keys ? keys() : no_rows(),
+            .outputs = outputs()};
 }
 
 Observation LayerCache::voters(std::int32_t head) {
@@ -190,10 +199,11 @@ Matrix LayerCache::column_sums(const Held& held, std::int32_t head) {
         sums.leftCols(before) = held.column_sums;
     }
     if (unseen < block_.end) {
+        const With with = demand_.needs.dense_rows ? With::normalisers : With::nothing;
         const HeadView attending{.id = {layer_, head},
                                  .positions = held.positions,
                                  .keys = rows(held, held.keys, data_->keys, head),
-                                 .observed = observation(head, unseen, block_.end, With::nothing)};
+                                 .observed = observation(head, unseen, block_.end, with)};
         sums += observed_attention(attending, shape_);
     }
     return sums;

@@ -19,11 +19,11 @@ std::span<float> row_of(Matrix& matrix, Index row) {
     return {matrix.data() + row * matrix.cols(), static_cast<std::size_t>(matrix.cols())};
 }
 
-/// Adds the probabilities of one query to `sums`. `logits` covers all held entries.
-void add_probabilities(const HeadView& head,
+/// Hands over the probabilities of one query. `logits` covers all held entries.
+void use_probabilities(const HeadView& head,
                        Index row,
                        std::span<float> logits,
-                       std::span<float> sums) {
+                       const RowUse& use) {
     const Observation& observed = head.observed;
     const std::size_t of_head = static_cast<std::size_t>(row) % observed.positions.size();
     const auto visible =
@@ -36,11 +36,11 @@ void add_probabilities(const HeadView& head,
     logits = logits.first(count);
     if (!observed.logsumexp.empty()) {
         exp_shifted(logits, observed.logsumexp[static_cast<std::size_t>(row)]);
-        add_scaled(logits, 1.0f, sums.first(count));
+        use(row, logits, 1.0f);
         return;
     }
     const double total = exp_shifted(logits, maximum(logits));
-    add_scaled(logits, static_cast<float>(1.0 / total), sums.first(count));
+    use(row, logits, static_cast<float>(1.0 / total));
 }
 
 void expect_shapes(const HeadView& head, const Shape& shape) {
@@ -58,14 +58,12 @@ void expect_shapes(const HeadView& head, const Shape& shape) {
 
 }  // namespace
 
-Matrix observed_attention(const HeadView& head, const Shape& shape) {
+void attention_rows(const HeadView& head, const Shape& shape, const RowUse& use) {
     expect_shapes(head, shape);
-    const auto per_head = static_cast<Index>(head.observed.positions.size());
     const Index rows = head.observed.queries.rows();
     const Index held = head.keys.rows(), own = head.observed.keys.rows();
-    Matrix sums = Matrix::Zero(shape.group(), held + own);
     if (rows == 0 || held + own == 0)
-        return sums;
+        return;
     const Matrix scaled = head.observed.queries * static_cast<float>(shape.softmax_scale);
     Matrix logits(std::min(rows, rows_at_once), held + own);
     for (Index begin = 0; begin < rows; begin += rows_at_once) {
@@ -77,9 +75,16 @@ Matrix observed_attention(const HeadView& head, const Shape& shape) {
             multiply_transposed(
                 queries, head.observed.keys, {logits.data() + held, count, own, stride});
         for (Index i = 0; i < count; ++i)
-            add_probabilities(
-                head, begin + i, row_of(logits, i), row_of(sums, (begin + i) / per_head));
+            use_probabilities(head, begin + i, row_of(logits, i), use);
     }
+}
+
+Matrix observed_attention(const HeadView& head, const Shape& shape) {
+    const auto per_head = static_cast<Index>(head.observed.positions.size());
+    Matrix sums = Matrix::Zero(shape.group(), head.keys.rows() + head.observed.keys.rows());
+    attention_rows(head, shape, [&](Index row, std::span<const float> weights, float factor) {
+        add_scaled(weights, factor, row_of(sums, row / per_head).first(weights.size()));
+    });
     return sums;
 }
 

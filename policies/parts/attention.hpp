@@ -2,10 +2,19 @@
 
 #include "policies/policy.hpp"
 
+#include <functional>
 #include <span>
 #include <vector>
 
 namespace kvtape {
+
+/// Takes the probabilities that one observed query, a row of `Observation::queries`, gives to the
+/// entries up to its own position: each is `weights[i] * factor`. The weights are overwritten
+/// afterwards.
+using RowUse = std::function<void(Eigen::Index row, std::span<const float> weights, float factor)>;
+
+/// Hands all rows to `use`, in order. Rows are normalised as `observed_attention` says.
+void attention_rows(const HeadView& head, const Shape& shape, const RowUse& use);
 
 /// The probability that each held entry gets from the observed queries, summed over them: one row
 /// per query head of the group, float32, [group, held]. Where the voters are probes with keys of

@@ -69,16 +69,29 @@ LagLayout lag_layout(Position held, Position base, Position lag) {
         .base = base, .lag = lag, .partitions = full - 1, .window = held - base - (full - 1) * lag};
 }
 
-std::vector<float> lag_scores(const HeadView& head, const LagLayout& layout, float value_ratio) {
+std::vector<float> lag_scores(const HeadView& head,
+                              const LagLayout& layout,
+                              float value_ratio,
+                              LagScore score) {
     std::vector<float> scores(static_cast<std::size_t>(layout.partitions * layout.lag));
+    if (score == LagScore::l2) {
+        if (scores.empty())
+            return scores;
+        squared_norms(rows_of(head.keys, layout.base, layout.partitions * layout.lag), scores);
+        for (float& value : scores)
+            value = -std::sqrt(value);
+        check_scores(head, scores);
+        return scores;
+    }
     const auto lag = static_cast<std::size_t>(layout.lag);
+    const Position ahead = score == LagScore::lag ? layout.lag : 0;
     const auto add = [&](MatrixView tensor, float ratio) {
         Scale scale(tensor.cols());
         for (Position p = 0; p < layout.partitions; ++p) {
             const Position begin = layout.base + p * layout.lag;
             add_partition(head,
                           rows_of(tensor, begin, layout.lag),
-                          rows_of(tensor, begin + layout.lag, layout.lag),
+                          rows_of(tensor, begin + ahead, layout.lag),
                           ratio,
                           scale,
                           std::span(scores).subspan(static_cast<std::size_t>(p) * lag, lag));

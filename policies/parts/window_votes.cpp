@@ -7,11 +7,16 @@
 namespace kvtape {
 namespace {
 
-std::vector<float> mean_of_rows(const Matrix& votes) {
-    std::vector<float> mean = sum_of_rows(votes);
-    for (float& value : mean)
-        value /= static_cast<float>(votes.rows());
-    return mean;
+std::vector<float> reduced(const Matrix& votes, WindowVotes::Reduce reduce) {
+    if (reduce == WindowVotes::Reduce::max) {
+        const Eigen::RowVectorXf largest = votes.colwise().maxCoeff();
+        return {largest.data(), largest.data() + largest.size()};
+    }
+    std::vector<float> total = sum_of_rows(votes);
+    if (reduce == WindowVotes::Reduce::mean)
+        for (float& value : total)
+            value /= static_cast<float>(votes.rows());
+    return total;
 }
 
 void smooth_rows(Matrix& votes, Pool pool, std::int32_t kernel) {
@@ -29,12 +34,13 @@ Scores WindowVotes::score(const HeadView& head, const SessionContext& context) c
     const Eigen::Index past = std::max<Eigen::Index>(0, std::ssize(head.positions) - window);
     if (past == 0)
         return {};
-    Matrix votes = observed_attention(head, context.shape).leftCols(past);
-    votes /= static_cast<float>(head.observed.positions.size());
+    Matrix of_heads = observed_attention(head, context.shape).leftCols(past);
+    if (votes == Votes::mean)
+        of_heads /= static_cast<float>(head.observed.positions.size());
     if (group == Group::before)
-        return pooled(mean_of_rows(votes), pool, kernel);
-    smooth_rows(votes, pool, kernel);
-    return mean_of_rows(votes);
+        return pooled(reduced(of_heads, reduce), pool, kernel);
+    smooth_rows(of_heads, pool, kernel);
+    return reduced(of_heads, reduce);
 }
 
 }  // namespace kvtape

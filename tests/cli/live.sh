@@ -80,6 +80,7 @@ refuse 2 'budget' --like four.kvtape.h5 --policy snapkv --budget 0 --out nowhere
 refuse 2 'max-new-tokens is -1' --like four.kvtape.h5 --policy snapkv --budget 10% --max-new-tokens -1 --out nowhere
 refuse 2 'exceed the model' --like four.kvtape.h5 --policy snapkv --budget 10% --max-new-tokens 999999 --out nowhere
 refuse 2 "device is 'tpu'" --like four.kvtape.h5 --policy snapkv --budget 10% --device tpu --out nowhere
+refuse 2 'attention over tokens that it evicted' --like four.kvtape.h5 --policy h2o:variant=step --budget 10% --out nowhere
 refuse 2 'defined for prefill, prompt' --like four.kvtape.h5 --policy snapkv --budget 10% --schedule block:64 --out nowhere
 expect_refusal 2 'it comes from a replay' live --like four.kvtape.h5 --policy full --budget 10% --out replayed
 expect_refusal 2 'it comes from a live run' replay four.kvtape.h5 --policy full --budget 10% --out live

@@ -46,7 +46,15 @@ std::vector<std::string> specs() {
                                 "criticaladakv(h2o):compat=kvpress",
                                 "dropkv:window=7",
                                 "kvzip:plus=1",
-                                "kvzip:layerwise=1"})
+                                "kvzip:layerwise=1",
+                                "snapkv:window=16,votes=sum,reduce=max",
+                                "lagkv:lag=32,score=local",
+                                "lagkv:lag=32,score=l2,skip=0",
+                                "paged(knorm):block=7,reduce=mean",
+                                "h2o:variant=factory",
+                                "h2o:variant=global_oracle",
+                                "h2o:variant=normalised,grace=8",
+                                "h2o:variant=value_norm"})
         list.emplace_back(variant);
     return list;
 }
@@ -165,6 +173,7 @@ TEST_CASE("heads are judged alone: permuting them permutes the decision", "[poli
         move(data.values, permuted[number].data.values);
         move(data.queries, permuted[number].data.queries);
         move(data.logsumexp, permuted[number].data.logsumexp);
+        move(data.outputs, permuted[number].data.outputs);
         move(data.column_sums, permuted[number].data.column_sums);
         move(data.replay_queries, permuted[number].data.replay_queries);
         move(data.replay_logsumexp, permuted[number].data.replay_logsumexp);

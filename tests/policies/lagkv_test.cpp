@@ -1,8 +1,10 @@
 #include "core/error.hpp"
+#include "core/topk.hpp"
 #include "policies/parts/lag.hpp"
 #include "policies/spec.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/layer.hpp"
+#include "tests/support/reference.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -242,4 +244,35 @@ TEST_CASE("a partition length beyond the context leaves it alone", "[policies][l
     const LagLayout layout = lag_layout(100, 16, 20);
     CHECK(layout.partitions == 3);
     CHECK(layout.window == 24);
+}
+
+TEST_CASE("l2kv keeps the shortest keys of every partition and leaves two layers alone",
+          "[policies][lagkv]") {
+    const Shape three{.layers = 3,
+                      .query_heads = 1,
+                      .kv_heads = 1,
+                      .head_dim = 8,
+                      .hidden_size = 8,
+                      .softmax_scale = 0.3};
+    std::vector<Layer> layers;
+    for (std::int32_t number = 0; number < 3; ++number)
+        layers.push_back(random_layer(three, number, 40, 41, Philox(6)));
+    const PolicyRun run = make_policy("lagkv:score=l2,lag=10,sinks=0");
+    CHECK_FALSE(run.policy->needs().values);
+    const Decision decision = testing::decide(*run.policy, layers, {20, Ratio{1, 2}});
+    CHECK(decision[{0, 0}].size() == 40);
+    CHECK(decision[{1, 0}].size() == 40);
+    std::vector<Position> expected;
+    for (Position begin = 0; begin < 30; begin += 10) {
+        std::vector<float> scores;
+        for (Position t = begin; t < begin + 10; ++t) {
+            const float* key = layers[2].data.keys.data() + t * 8;
+            scores.push_back(static_cast<float>(-std::sqrt(reference::dot(key, key, 8))));
+        }
+        for (const Position best : select_top(scores, 5))
+            expected.push_back(begin + best);
+    }
+    for (Position t = 30; t < 40; ++t)
+        expected.push_back(t);
+    CHECK(decision[{2, 0}] == expected);
 }

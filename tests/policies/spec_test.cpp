@@ -83,7 +83,7 @@ TEST_CASE("an unknown parameter names the nearest one and all that exist", "[pol
     const std::string message = refusal("snapkv:windw=3");
     CHECK(says(message, "no parameter 'windw'"));
     CHECK(says(message, "did you mean 'window'?"));
-    CHECK(says(message, "window, kernel, pool, group, compat"));
+    CHECK(says(message, "window, kernel, pool, group, votes, reduce, compat"));
     CHECK(says(refusal("full:window=3"), "it has none"));
 }
 
@@ -109,6 +109,10 @@ TEST_CASE("combinations without a meaning are refused", "[policies][spec]") {
     CHECK(says(refusal("lagkv:cross=1"), "needs compat=kvpress"));
     CHECK(says(refusal("lagkv:v_ratio=0.5,compat=kvpress"), "v_ratio and skip"));
     CHECK(says(refusal("lagkv:skip=0,compat=kvpress"), "v_ratio and skip"));
+    CHECK(says(refusal("lagkv:score=l2,v_ratio=1"), "v_ratio does not exist with score=l2"));
+    CHECK(says(refusal("lagkv:score=local,compat=kvpress"), "score=local does not exist"));
+    CHECK(says(refusal("h2o:recent=3"), "recent exists with variant=factory alone"));
+    CHECK(says(refusal("h2o:variant=factory,grace=3"), "grace exists with variant=normalised"));
 }
 
 TEST_CASE("parameters echo every value used with sorted keys", "[policies][spec]") {
@@ -117,18 +121,19 @@ TEST_CASE("parameters echo every value used with sorted keys", "[policies][spec]
     };
     CHECK(echo("full") == "{}");
     CHECK(echo("random") == "{}");
-    CHECK(echo("h2o") == "{}");
+    CHECK(echo("h2o") == R"({"grace":32,"recent":32,"variant":"local"})");
     CHECK(echo("tova") == "{}");
     CHECK(echo("knorm:compat=kvpress") == R"({"compat":"kvpress"})");
     CHECK(echo("streaming_llm") == R"({"sinks":4})");
-    CHECK(echo("snapkv:window=32,kernel=7") ==
-          R"({"group":"after","kernel":7,"pool":"avg","window":32})");
+    CHECK(
+        echo("snapkv:window=32,kernel=7") ==
+        R"({"group":"after","kernel":7,"pool":"avg","reduce":"mean","votes":"mean","window":32})");
     CHECK(echo("lagkv:skip=0+3,v_ratio=0.5") ==
-          R"({"cross":0,"lag":128,"sinks":16,"skip":[0,3],"v_ratio":0.5})");
+          R"({"cross":0,"lag":128,"score":"lag","sinks":16,"skip":[0,3],"v_ratio":0.5})");
     CHECK(echo("lagkv:compat=kvpress") ==
-          R"({"compat":"kvpress","cross":0,"lag":128,"sinks":4,"v_ratio":1.0})");
+          R"({"compat":"kvpress","cross":0,"lag":128,"score":"lag","sinks":4,"v_ratio":1.0})");
     CHECK(echo("lagkv:compat=kvpress,sinks=8") ==
-          R"({"compat":"kvpress","cross":0,"lag":128,"sinks":8,"v_ratio":1.0})");
+          R"({"compat":"kvpress","cross":0,"lag":128,"score":"lag","sinks":8,"v_ratio":1.0})");
 }
 
 TEST_CASE("every policy of the table is complete and runs with its defaults", "[policies][spec]") {

@@ -37,8 +37,10 @@ void fill_statistics(Layer& layer) {
     const std::int64_t rows = std::ssize(layer.query_positions);
     layer.data.logsumexp.assign(size(shape.query_heads * rows), 0.0f);
     layer.data.column_sums.assign(size(shape.query_heads * length), 0.0f);
+    layer.data.outputs.assign(size(shape.query_heads * rows * dim), 0.0f);
     for (std::int64_t head = 0; head < shape.query_heads; ++head) {
         const float* keys = layer.data.keys.data() + head / shape.group() * length * dim;
+        const float* values = layer.data.values.data() + head / shape.group() * length * dim;
         std::vector<double> sums(size(length));
         for (std::int64_t row = 0; row < rows; ++row) {
             const float* query = layer.data.queries.data() + (head * rows + row) * dim;
@@ -53,6 +55,17 @@ void fill_statistics(Layer& layer) {
                 total += std::exp(logit - largest);
             layer.data.logsumexp[size(head * rows + row)] =
                 static_cast<float>(largest + std::log(total));
+            std::vector<double> output(size(dim));
+            for (std::size_t key = 0; key < logits.size(); ++key) {
+                const double probability = std::exp(logits[key] - largest) / total;
+                for (std::size_t channel = 0; channel < output.size(); ++channel)
+                    output[channel] +=
+                        probability * static_cast<double>(values[key * output.size() + channel]);
+            }
+            std::transform(output.begin(),
+                           output.end(),
+                           layer.data.outputs.begin() + (head * rows + row) * dim,
+                           [](double x) { return static_cast<float>(x); });
             for (std::size_t key = 0; position < layer.context_len && key < logits.size(); ++key)
                 sums[key] += std::exp(logits[key] - largest) / total;
         }
@@ -205,18 +218,22 @@ void ContextViews::observe(const Needs& needs, QuerySource source) {
     }
     const std::int64_t all = std::ssize(layer_.query_positions), dim = shape.head_dim;
     for (std::size_t i = 0; i < heads_.size(); ++i) {
-        std::vector<float> queries, normalisers;
+        std::vector<float> queries, normalisers, outputs;
         for (std::int64_t g = 0; g < shape.group(); ++g)
             for (const std::int64_t row : rows) {
                 const std::int64_t at =
                     (static_cast<std::int64_t>(i) * shape.group() + g) * all + row;
                 const float* query = layer_.data.queries.data() + at * dim;
                 queries.insert(queries.end(), query, query + dim);
+                const float* output = layer_.data.outputs.data() + at * dim;
+                if (needs.outputs)
+                    outputs.insert(outputs.end(), output, output + dim);
                 if (!agnostic && !needs.probes)
                     normalisers.push_back(layer_.data.logsumexp[size(at)]);
             }
         queries_.push_back(std::move(queries));
         logsumexp_.push_back(std::move(normalisers));
+        outputs_.push_back(std::move(outputs));
         Observation& observed = heads_[i].observed;
         observed.positions = observed_;
         observed.logsumexp = logsumexp_.back();
@@ -228,6 +245,9 @@ void ContextViews::observe(const Needs& needs, QuerySource source) {
                     (static_cast<std::int64_t>(i) * layer_.length + layer_.context_len) * dim,
                 std::ssize(rows),
                 dim));
+        if (needs.outputs)
+            new (&observed.outputs) MatrixView(
+                kvtape::view(outputs_.back().data(), shape.group() * std::ssize(rows), dim));
     }
 }
 

@@ -31,7 +31,7 @@ Layer random_layer(const Shape& shape,
                    Position length,
                    const Philox& random);
 
-/// Computes `logsumexp` and `column_sums` of `layer` from its keys and queries.
+/// Computes `logsumexp`, `column_sums` and `outputs` of `layer` from its keys, values and queries.
 void fill_statistics(Layer& layer);
 
 /// Draws a second pass over the context of `layer` in two pieces, its normalisers computed in
@@ -58,6 +58,7 @@ class ContextViews {
     std::vector<std::vector<float>> queries_;
     std::vector<std::vector<float>> logsumexp_;
     std::vector<reference::QueryDistribution> distributions_;
+    std::vector<std::vector<float>> outputs_;
     std::vector<HeadView> heads_;
 };
 

@@ -109,6 +109,8 @@ struct SnapKv {
     std::ptrdiff_t kernel = 5;
     bool average = true;
     bool pool_first = true;
+    bool add_votes = false;  ///< of the window's queries, instead of their mean
+    char reduce = 'a';       ///< query heads: `a`verage, `s`um, `m`ax
 };
 
 /// Scores of the entries before the window.
@@ -124,25 +126,31 @@ inline Row snapkv(const HeadView& head, const Shape& shape, const SnapKv& option
     for (std::size_t g = 0; g < group; ++g) {
         votes.push_back(sum_rows(table, g * rows, (g + 1) * rows, past));
         for (double& vote : votes.back())
-            vote /= static_cast<double>(rows);
+            vote /= options.add_votes ? 1.0 : static_cast<double>(rows);
         if (options.pool_first)
             votes.back() = pool(votes.back(), options.kernel, options.average);
     }
-    Row mean = sum_rows(votes, 0, group, past);
-    for (double& vote : mean)
-        vote /= static_cast<double>(group);
-    return options.pool_first ? mean : pool(mean, options.kernel, options.average);
+    Row score = sum_rows(votes, 0, group, past);
+    for (std::size_t i = 0; i < past; ++i) {
+        if (options.reduce == 'a')
+            score[i] /= static_cast<double>(group);
+        if (options.reduce == 'm')
+            for (score[i] = votes[0][i]; const Row& vote : votes)
+                score[i] = std::max(score[i], vote[i]);
+    }
+    return options.pool_first ? score : pool(score, options.kernel, options.average);
 }
 
 /// Softmax over rows [begin, begin + lag) of the spread of each over its channels, rescaled by the
-/// range of the next `lag` rows.
-inline Row lag_part(MatrixView tensor, Eigen::Index begin, Eigen::Index lag) {
+/// range of the next `lag` rows, or of these.
+inline Row lag_part(MatrixView tensor, Eigen::Index begin, Eigen::Index lag, bool local = false) {
     Row spreads;
     for (Eigen::Index i = begin; i < begin + lag; ++i) {
         Row scaled;
         for (Eigen::Index channel = 0; channel < tensor.cols(); ++channel) {
             double low = INFINITY, high = -INFINITY;
-            for (Eigen::Index r = begin + lag; r < begin + 2 * lag; ++r) {
+            const Eigen::Index from = local ? begin : begin + lag;
+            for (Eigen::Index r = from; r < from + lag; ++r) {
                 low = std::min(low, static_cast<double>(tensor(r, channel)));
                 high = std::max(high, static_cast<double>(tensor(r, channel)));
             }
@@ -160,14 +168,18 @@ inline Row lag_part(MatrixView tensor, Eigen::Index begin, Eigen::Index lag) {
 }
 
 /// Scores of the judged partitions, in order.
-inline Row lagkv(const HeadView& head, Eigen::Index sinks, Eigen::Index lag, double value_ratio) {
+inline Row lagkv(const HeadView& head,
+                 Eigen::Index sinks,
+                 Eigen::Index lag,
+                 double value_ratio,
+                 bool local = false) {
     Row scores;
     const Eigen::Index held = head.keys.rows();
     if (held < sinks + 2 * lag)
         return scores;
     for (Eigen::Index p = 0; p + 1 < (held - sinks) / lag; ++p) {
-        const Row keys = lag_part(head.keys, sinks + p * lag, lag);
-        const Row values = lag_part(head.values, sinks + p * lag, lag);
+        const Row keys = lag_part(head.keys, sinks + p * lag, lag, local);
+        const Row values = lag_part(head.values, sinks + p * lag, lag, local);
         for (std::size_t i = 0; i < keys.size(); ++i)
             scores.push_back(keys[i] + value_ratio * values[i]);
     }

@@ -191,6 +191,14 @@ std::string as_json(const LiveReport& report, const std::string& out) {
     return to_text(Json{{"out", out}, {"answers", answers}});
 }
 
+void expect_held_attention(std::span<const ReplayTask> tasks) {
+    for (const ReplayTask& task : tasks)
+        if (task.policy->policy->needs().dense_rows)
+            throw usage_error("running " + task.policy->spec +
+                              " live: it counts attention over tokens that it evicted, which a "
+                              "running model no longer has; use kvtape replay");
+}
+
 LiveReport run_into(ResultDirectory& directory,
                     const LiveRequest& request,
                     std::span<const ReplayTask> tasks,

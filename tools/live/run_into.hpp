@@ -30,6 +30,10 @@ struct LiveReport {
 /// The report as one line of JSON.
 std::string as_json(const LiveReport& report, const std::string& out);
 
+/// A policy that reads attention to tokens that are gone is a usage error: that is in a recording,
+/// not in a compressed cache.
+void expect_held_attention(std::span<const ReplayTask> tasks);
+
 /// Runs every policy at every budget that `directory` lacks, sequence after sequence, and writes a
 /// decision file for each, and answers.csv, cache.csv and, where asked, teacher.csv with a row for
 /// each sequence; rows of earlier calls stay. Nothing gets its final name before all are done.

@@ -139,6 +139,7 @@ int run(const Invocation& invocation) {
                                     .teacher = values.count("teacher") != 0};
     const std::vector<ReplayTask> tasks = asked.tasks();
     check_feasible(asked.request, tasks);
+    live::expect_held_attention(tasks);
     const Clock::time_point begin = Clock::now();
     ResultDirectory directory(out, source, Loop::live);
     std::optional<Progress> progress;
