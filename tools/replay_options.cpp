@@ -149,6 +149,32 @@ std::vector<ReplayTask> ReplayOptions::tasks() const {
     return tasks;
 }
 
+void declare_replaying(boost::program_options::options_description& own) {
+    using boost::program_options::value;
+    own.add_options()  //
+        ("policy",
+         value<std::vector<std::string>>()->composing()->value_name("SPEC"),
+         "policy with parameters: lagkv:lag=64,sinks=4 (repeatable)")  //
+        ("policies",
+         value<std::string>()->value_name("all"),
+         "every policy that can be fed, at default parameters")  //
+        ("budget",
+         value<std::string>()->required()->value_name("LIST"),
+         "what is kept: 0.25, 25%, 128t, 4MiB, 1%..50%:8, comma-separated")  //
+        ("schedule",
+         value<std::string>()->default_value("prefill")->value_name("S"),
+         "when a policy decides: prefill, prompt or block:N, each also with +decode")  //
+        ("query-source",
+         value<std::string>()->default_value("agnostic")->value_name("Q"),
+         "whose queries vote: agnostic, question or oracle")  //
+        ("out",
+         value<std::string>()->required()->value_name("DIR"),
+         "directory of the results; what is there already is kept")                             //
+        ("tasks", value<std::string>()->value_name("LIST"), "only these tasks")                 //
+        ("sequences", value<std::string>()->value_name("LIST"), "only these sequences: 0,3,7")  //
+        ("scores", "store scores; replay then also writes autopsy.csv");
+}
+
 ReplayOptions read_replay_options(const Invocation& invocation, const Trace& trace) {
     const auto& values = invocation.values;
     ReplayOptions options;

@@ -20,6 +20,10 @@ struct ReplayOptions {
     std::vector<ReplayTask> tasks() const;
 };
 
+/// Declares the options that say which policies decide over what, and where results go: those of
+/// every verb that drives policies.
+void declare_replaying(boost::program_options::options_description& own);
+
 /// Reads the options. `trace` must outlive the result. Unknown policies, budgets, schedules,
 /// sources, tasks, sequences and layers are usage errors.
 ReplayOptions read_replay_options(const Invocation& invocation, const Trace& trace);

@@ -33,33 +33,12 @@ void declare(options::options_description& own,
          "trace whose sequences the model runs again")  //
         ("model",
          options::value<std::string>()->value_name("DIR"),
-         "checkpoint that was recorded; default: the needle model")  //
-        ("policy",
-         options::value<std::vector<std::string>>()->composing()->value_name("SPEC"),
-         "policy with parameters: lagkv:lag=64,sinks=4 (repeatable)")  //
-        ("policies",
-         options::value<std::string>()->value_name("all"),
-         "every policy that can run, at default parameters")  //
-        ("budget",
-         options::value<std::string>()->required()->value_name("LIST"),
-         "what is kept: 0.25, 25%, 128t, 4MiB, 1%..50%:8, comma-separated")  //
-        ("schedule",
-         options::value<std::string>()->default_value("prefill")->value_name("S"),
-         "when a policy decides: prefill, prompt or block:N, each also with +decode")  //
-        ("query-source",
-         options::value<std::string>()->default_value("agnostic")->value_name("Q"),
-         "whose queries vote: agnostic, question or oracle")  //
-        ("out",
-         options::value<std::string>()->required()->value_name("DIR"),
-         "directory of the results; what is there already is kept")  //
+         "checkpoint that was recorded; default: the needle model");
+    declare_replaying(own);
+    own.add_options()  //
         ("max-new-tokens",
          options::value<Position>()->default_value(96)->value_name("N"),
-         "longest answer; as in the recording")                                           //
-        ("tasks", options::value<std::string>()->value_name("LIST"), "only these tasks")  //
-        ("sequences",
-         options::value<std::string>()->value_name("LIST"),
-         "only these sequences: 0,3,7")  //
-        ("scores", "store scores")       //
+         "longest answer; as in the recording")  //
         ("teacher",
          "also replay block-wise runs over what the running model produced, into teacher.csv");
     declare_device(own);

@@ -48,31 +48,10 @@ void declare(options::options_description& own,
     own.add_options()  //
         ("trace",
          options::value<std::string>()->required()->value_name("TRACE"),
-         "trace to replay over")  //
-        ("policy",
-         options::value<std::vector<std::string>>()->composing()->value_name("SPEC"),
-         "policy with parameters: lagkv:lag=64,sinks=4 (repeatable)")  //
-        ("policies",
-         options::value<std::string>()->value_name("all"),
-         "every policy the trace can feed, at default parameters")  //
-        ("budget",
-         options::value<std::string>()->required()->value_name("LIST"),
-         "what is kept: 0.25, 25%, 128t, 4MiB, 1%..50%:8, comma-separated")  //
-        ("schedule",
-         options::value<std::string>()->default_value("prefill")->value_name("S"),
-         "when a policy decides: prefill, prompt or block:N, each also with +decode")  //
-        ("query-source",
-         options::value<std::string>()->default_value("agnostic")->value_name("Q"),
-         "whose queries vote: agnostic, question or oracle")  //
-        ("out",
-         options::value<std::string>()->required()->value_name("DIR"),
-         "directory of the results; what is there already is kept")                       //
-        ("tasks", options::value<std::string>()->value_name("LIST"), "only these tasks")  //
-        ("sequences",
-         options::value<std::string>()->value_name("LIST"),
-         "only these sequences: 0,3,7")                                                     //
+         "trace to replay over");
+    declare_replaying(own);
+    own.add_options()                                                                       //
         ("layers", options::value<std::string>()->value_name("LIST"), "only these layers")  //
-        ("scores", "store scores and write autopsy.csv")                                    //
         ("curve", "also write curve.csv: recall and mass at every budget")                  //
         ("partial", "read the finished sequences of an unfinished trace")                   //
         ("twice", "replay a second time and compare the files byte by byte");
