@@ -16,7 +16,6 @@ Fate::Fate(const Shape& shape,
     fates_.resize(layers_.size());
     for (LayerFate& fate : fates_) {
         fate.evicted_at.assign(size, -1);
-        fate.merged_into.assign(size, -1);
         if (scores == StoreScores::yes)
             fate.scores.assign(size, std::numeric_limits<float>::quiet_NaN());
     }
@@ -31,13 +30,19 @@ void Fate::settle(std::size_t index,
     const HeadId id{layers_[index], head};
     const std::span<std::int32_t> evicted_at =
         std::span(fate.evicted_at).subspan(row(head), static_cast<std::size_t>(tokens_));
-    for (const Position position : held)
-        evicted_at[static_cast<std::size_t>(position)] = block;
+    const bool gapless = !held.empty() && held.back() - held.front() + 1 == std::ssize(held);
+    if (gapless)
+        std::fill_n(evicted_at.begin() + held.front(), held.size(), block);
+    else
+        for (const Position position : held)
+            evicted_at[static_cast<std::size_t>(position)] = block;
     for (const Position position : decision[id])
         evicted_at[static_cast<std::size_t>(position)] = -1;
     if (decision.merging() == Merging::no)
         return;
     const Merges& merges = decision.merges(id);
+    if (fate.merged_into.empty() && !merges.absorbed.empty())
+        fate.merged_into.assign(fate.evicted_at.size(), -1);
     for (const Absorbed& absorbed : merges.absorbed)
         fate.merged_into[row(head) + static_cast<std::size_t>(absorbed.from)] = absorbed.into;
     for (const Position position : merges.changed)

@@ -68,13 +68,19 @@ void DecisionWriter::write_layer(std::int32_t layer, const LayerFate& fate) {
     expect(open_.has_value(), "a layer outside of a sequence");
     const std::vector<std::int64_t> shape = {open_->kv_heads, open_->tokens};
     const auto elements = static_cast<std::size_t>(open_->kv_heads * open_->tokens);
-    expect(fate.evicted_at.size() == elements && fate.merged_into.size() == elements &&
+    expect(fate.evicted_at.size() == elements &&
+               (fate.merged_into.empty() || fate.merged_into.size() == elements) &&
                (fate.scores.empty() || fate.scores.size() == elements),
            "an array of the wrong size");
     const OutputGroup group = open_->layers.group(schema::layer_name(layer));
     const h5::Type int32 = h5::stored_type(h5::Number::int32);
     group.array<std::int32_t>(schema::evicted_at, int32, shape, Chunking::heads, fate.evicted_at);
-    group.array<std::int32_t>(schema::merged_into, int32, shape, Chunking::heads, fate.merged_into);
+    const std::vector<std::int32_t> nowhere(fate.merged_into.empty() ? elements : 0, -1);
+    group.array<std::int32_t>(schema::merged_into,
+                              int32,
+                              shape,
+                              Chunking::heads,
+                              nowhere.empty() ? fate.merged_into : nowhere);
     if (!fate.scores.empty())
         group.floats(schema::scores, ElementType::float32, shape, Chunking::heads, fate.scores);
     if (!fate.merged.entries.empty())

@@ -56,10 +56,11 @@ struct MergedEntries {
 
 /// The fate of every token of one layer. [kv_heads, T] each.
 struct LayerFate {
-    std::vector<std::int32_t> evicted_at;   ///< index into the blocks, -1 = never
-    std::vector<std::int32_t> merged_into;  ///< position of the absorbing entry, -1 = none
-    std::vector<float> scores;              ///< empty when not stored
-    MergedEntries merged = {};              ///< empty when nothing was merged
+    std::vector<std::int32_t> evicted_at;  ///< index into the blocks, -1 = never
+    /// Position of the absorbing entry, -1 = none. A writer takes empty for none at all.
+    std::vector<std::int32_t> merged_into;
+    std::vector<float> scores;  ///< empty when not stored
+    MergedEntries merged = {};  ///< empty when nothing was merged
 };
 
 /// Writes a decision file, one sequence at a time, under the rules of `TraceWriter`, but destroyed
