@@ -79,6 +79,7 @@ class CurveReplay {
                  .rotation = rotation,
                  .context_len = info().context_len,
                  .prompt_len = info().prompt_len,
+                 .sequence = info().name,
                  .random = Philox(request.seed, random_stream(policy.spec, info().name)),
                  .threads = request.threads}));
         }
