@@ -8,6 +8,10 @@
 
 namespace kvtape::model {
 
+/// Entries of every head for which an evicted cache leaves room, so that the next tokens need no
+/// new memory each.
+inline constexpr Position room_after_eviction = 64;
+
 /// What a KvCache holds on its backend.
 struct KvCache::State {
     State(Backend& home, const Shape& geometry, Position limit);

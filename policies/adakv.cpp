@@ -81,8 +81,8 @@ std::unique_ptr<const Policy> make(const Arguments& arguments) {
     const std::string_view fallback = method.compat == Compat::kvpress
                                           ? "snapkv"
                                           : "snapkv:window=32,kernel=7,pool=max,group=before";
-    return std::make_unique<WrapperPolicy<AdaKv, AdaSession>>(method,
-                                                              ScoringBase(arguments, fallback));
+    return std::make_unique<WrapperPolicy<AdaKv, AdaSession>>(
+        method, ScoringBase(arguments, fallback, Allotting::by_wrapper));
 }
 
 }  // namespace

@@ -85,7 +85,8 @@ std::unique_ptr<const Policy> make(const Arguments& arguments) {
     HeadKv method = read_wrapper_parameters<HeadKv>(arguments);
     method.importance = HeadValues::of(arguments, method.file);
     return std::make_unique<WrapperPolicy<HeadKv, HeadSession>>(
-        std::move(method), ScoringBase(arguments, "snapkv:window=32,kernel=7,pool=max"));
+        std::move(method),
+        ScoringBase(arguments, "snapkv:window=32,kernel=7,pool=max", Allotting::by_wrapper));
 }
 
 }  // namespace

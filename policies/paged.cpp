@@ -184,7 +184,8 @@ class PagedSession final : public Session {
 
 std::unique_ptr<const Policy> make(const Arguments& arguments) {
     return std::make_unique<WrapperPolicy<Paged, PagedSession>>(
-        read_wrapper_parameters<Paged>(arguments), ScoringBase(arguments, "snapkv"));
+        read_wrapper_parameters<Paged>(arguments),
+        ScoringBase(arguments, "snapkv", Allotting::by_base));
 }
 
 }  // namespace

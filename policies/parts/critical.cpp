@@ -34,12 +34,13 @@ std::string without_value_norm(std::string_view wrapper, const std::string& spec
 ScoringBase make_critical_base(Arguments wrapper) {
     if (wrapper.base.rfind("expected_attention", 0) == 0)
         wrapper.base = without_value_norm(wrapper.name, wrapper.base);
-    ScoringBase base(wrapper, "snapkv");
+    ScoringBase base(wrapper, "snapkv", Allotting::by_wrapper);
     if (base->may_be_negative())
-        throw usage_error("policy " + wrapper.name + ": the scores of " + base.name() +
-                          " are below zero, so a long value would count against its token; name a "
-                          "base that scores by attention, such as " +
-                          wrapper.name + "(snapkv)");
+        throw usage_error(
+            "policy " + wrapper.name + ": the scores of " + base.name() +
+            " may be below zero, so a long value would count against its token; name a "
+            "base that scores by attention, such as " +
+            wrapper.name + "(snapkv)");
     return base;
 }
 

@@ -30,7 +30,7 @@ bool names_several(std::string_view spec) {
 
 }  // namespace
 
-ScoringBase::ScoringBase(const Arguments& wrapper, std::string_view fallback) {
+ScoringBase::ScoringBase(const Arguments& wrapper, std::string_view fallback, Allotting allotting) {
     if (names_several(wrapper.base))
         refuse(wrapper, "it takes one base, found '" + wrapper.base.substr(0, 80) + "'");
     run_ = make_policy(wrapper.base.empty() ? fallback : std::string_view(wrapper.base),
@@ -45,6 +45,15 @@ ScoringBase::ScoringBase(const Arguments& wrapper, std::string_view fallback) {
         refuse(wrapper, name() + " does not score tokens: it keeps them by their place");
     if (scoring_->needs().block > 0)
         refuse(wrapper, run_.spec + " decides after every token, by what it kept before");
+    if (allotting == Allotting::by_base)
+        return;
+    if (run_.info->budget_rule == BudgetRule::own)
+        refuse(wrapper,
+               name() + " gives heads budgets of its own, which " + wrapper.name + " would undo");
+    if (scoring_->parameters().value("compat", "") == "kvpress")
+        refuse(wrapper,
+               "the base's compat=kvpress is an arithmetic of budgets, which " + wrapper.name +
+                   " does itself");
 }
 
 Json ScoringBase::echo(Json values) const {

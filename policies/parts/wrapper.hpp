@@ -10,12 +10,19 @@
 
 namespace kvtape {
 
+/// Who says how many tokens a head keeps.
+enum class Allotting {
+    by_base,     ///< the base, by its own arithmetic
+    by_wrapper,  ///< the wrapper; a base with an arithmetic of its own makes no sense
+};
+
 /// The policy in the parentheses of a wrapper, whose scores the wrapper decides by.
 class ScoringBase {
   public:
     /// Makes it from the parentheses of `wrapper` or, where there are none, from `fallback`. A base
-    /// without scores of its own, or more than one, is a usage error with the reason.
-    ScoringBase(const Arguments& wrapper, std::string_view fallback);
+    /// without scores of its own, or more than one, or one whose arithmetic the wrapper would undo
+    /// is a usage error with the reason.
+    ScoringBase(const Arguments& wrapper, std::string_view fallback, Allotting allotting);
 
     const ScoringPolicy* operator->() const { return scoring_; }
     std::string name() const { return std::string(run_.info->name); }

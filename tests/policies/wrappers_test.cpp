@@ -83,6 +83,17 @@ TEST_CASE("a wrapper refuses a base that it cannot judge by, with the reason",
           R"({"base":"knorm","base_parameters":{},"block":16,"reduce":"max"})");
 }
 
+TEST_CASE("a wrapper that shares out budgets refuses a base that does so too",
+          "[policies][wrapper]") {
+    for (const std::string wrapper : {"adakv", "criticalkv", "criticaladakv"}) {
+        CHECK(says(refusal(wrapper + "(pyramidkv)"), "budgets of its own, which " + wrapper));
+        CHECK(says(refusal(wrapper + "(snapkv:compat=kvpress)"), "the base's compat=kvpress"));
+    }
+    // Pages are cut from what the base's own arithmetic allows.
+    CHECK_NOTHROW(make_policy("paged(pyramidkv)"));
+    CHECK_NOTHROW(make_policy("paged(snapkv:compat=kvpress)"));
+}
+
 TEST_CASE("paged keeps whole pages, the best of them, within the budget",
           "[policies][wrapper][twin]") {
     for (int i = 0; i < shapes; ++i) {

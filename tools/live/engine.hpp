@@ -4,6 +4,7 @@
 #include "model/transformer.hpp"
 #include "sim/fate.hpp"
 #include "sim/replay.hpp"
+#include "tools/live/run.hpp"
 #include "tools/live/tape.hpp"
 
 #include <cstdint>
@@ -13,20 +14,6 @@
 #include <vector>
 
 namespace kvtape::live {
-
-struct Flow;
-
-/// What every run shares.
-struct Setting {
-    model::Transformer* model = nullptr;
-    const model::Tokenizer* tokenizer = nullptr;
-    Schedule schedule;
-    QuerySource source = QuerySource::agnostic;
-    Position max_new_tokens = 96;
-    std::uint64_t seed = 0;
-    int threads = 1;
-    StoreScores scores = StoreScores::no;
-};
 
 /// What a model answered with a compressed cache, and what was in it.
 struct Answer {
@@ -71,18 +58,12 @@ class Engine {
 
   private:
     struct Prefix;
-    class Run;
-    class Stepwise;
     Prefix& prefix(Position end);
     Answer answer_once(const Run& run, const Session& session, const Budget& budget);
     template <typename Fed>
     Answer generate(Flow& flow, const Fate& fate, const Fed& fed) const;
 
-    const Setting& setting_;
-    const Trace& source_;
-    std::int32_t index_;
-    SequenceInfo prompt_;   ///< the sequence without an answer
-    SequenceInfo room_;     ///< the same with room for one, and the queries to keep
+    Subject subject_;
     bool repeats_ = false;  ///< whether a policy asks for a second pass over the context
     std::unique_ptr<Prefix> prefix_;
 };
