@@ -56,30 +56,32 @@ int held_after(const std::vector<std::int32_t>& evicted_at, std::int32_t block, 
 
 TEST_CASE("decoding evicts what published programs evict on the golden traces, token by token",
           "[sim][schedule][golden]") {
-    const std::string folder = KVTAPE_SOURCE_DIR "/tests/golden/";
-    for (const std::string name : {"grouped-bfloat16", "small-float32", "two-sequences-float32"}) {
-        const auto trace = open_trace(folder + name + ".kvtape.h5");
-        int compared = 0;
-        for (const auto& golden : testing::golden_fates(folder + name + ".json")) {
-            if (!testing::is_known(golden.policy))
-                continue;
+    for (const testing::GoldenTrace& golden_trace : testing::golden_traces) {
+        const std::string path =
+            KVTAPE_SOURCE_DIR "/tests/golden/" + std::string(golden_trace.name);
+        const auto trace = open_trace(path + ".kvtape.h5");
+        int judged = 0;
+        for (const auto& golden : testing::golden_fates(path + ".json")) {
+            INFO(golden_trace.name << ": " << golden.policy << " at " << golden.budget << " ("
+                                   << golden.authority << ")");
+            CHECK(!golden.authority.empty());
             ReplayRequest request = request_for(*trace, golden.schedule);
             request.seed = golden.seed;
             const Fates found = replayed(request, golden.policy, golden.budget);
+            REQUIRE(found.size() == golden.sequences.size());
             for (const auto& [sequence, layers] : golden.sequences)
                 for (std::size_t layer = 0; layer < layers.size(); ++layer)
                     for (std::size_t head = 0; head < layers[layer].size(); ++head) {
                         const std::vector<std::int32_t>& expected = layers[layer][head];
                         if (expected.empty())
                             continue;
-                        INFO(name << ": " << golden.policy << " at " << golden.budget << ", layer "
-                                  << layer << ", KV head " << head);
+                        INFO("layer " << layer << ", KV head " << head);
                         CHECK(row(found.at(sequence)[layer], head, expected.size()) == expected);
-                        ++compared;
+                        ++judged;
                     }
         }
-        INFO(name);
-        CHECK(compared > 0);
+        INFO(golden_trace.name);
+        CHECK(judged == golden_trace.decoding);
     }
 }
 

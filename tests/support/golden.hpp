@@ -8,9 +8,22 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kvtape::testing {
+
+/// A trace of tests/golden, and how many KV heads its expectations judge over all their cases.
+struct GoldenTrace {
+    std::string_view name;
+    int heads = 0;     ///< at the end of the context
+    int decoding = 0;  ///< behind it
+};
+inline constexpr GoldenTrace golden_traces[] = {{"degenerate-float32", 124, 0},
+                                                {"grouped-bfloat16", 416, 46},
+                                                {"long-float16", 408, 0},
+                                                {"small-float32", 444, 42},
+                                                {"two-sequences-float32", 1520, 176}};
 
 /// Over all elements of the stored keys and values after merging.
 struct GoldenSums {
@@ -33,6 +46,9 @@ struct GoldenCase {
     std::string schedule;
     std::string query_source;
     std::uint64_t seed = 0;
+    /// The program that was executed or, where there is none or the specification differs from it
+    /// on purpose, the paragraph of the specification. Empty where no paragraph is known.
+    std::string authority;
     /// By sequence name: [layer][kv_head]. Sequences that the policy was refused for are absent.
     std::map<std::string, std::vector<std::vector<GoldenHead>>> sequences;
 };
@@ -43,18 +59,16 @@ struct GoldenFate {
     std::string budget;
     std::string schedule;
     std::uint64_t seed = 0;
+    std::string authority;  ///< as for `GoldenCase`
     /// `evicted_at` of one head, or nothing where it is not judged.
     using Head = std::vector<std::int32_t>;
     /// By sequence name: [layer][kv_head].
     std::map<std::string, std::vector<std::vector<Head>>> sequences;
 };
-std::vector<GoldenFate> golden_fates(const std::string& path);
 
-/// Whether this program has the policy of a spec, and every one in its parentheses.
-bool is_known(const std::string& spec);
-
-/// The cases of `tests/golden/<name>.json` whose decisions are plain kept sets.
+/// All cases of `tests/golden/<name>.json` are of one kind or the other.
 std::vector<GoldenCase> golden_cases(const std::string& path);
+std::vector<GoldenFate> golden_fates(const std::string& path);
 
 /// How `kept` contradicts `expected`, or "" when it agrees modulo what cannot be judged.
 std::string disagreement(const GoldenHead& expected, std::span<const Position> kept);
