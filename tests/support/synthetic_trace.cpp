@@ -110,6 +110,7 @@ void take(bool wanted, const std::vector<float>& from, std::vector<float>& to) {
 SyntheticTrace::SyntheticTrace(const SyntheticSize& size, std::uint64_t seed) {
     info_.shape = size.shape;
     info_.fingerprint = std::string(32, '5');
+    info_.rope = size.rope;
     info_.sliding_window.resize(static_cast<std::size_t>(size.shape.layers));
     for (std::int32_t s = 0; s < size.sequences; ++s) {
         infos_.push_back(make_sequence(size, s));

@@ -3,6 +3,7 @@
 #include "trace/trace.hpp"
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace kvtape {
@@ -24,6 +25,7 @@ struct SyntheticSize {
     Position window = 64;
     Position needle_begin = 30;
     Position needle_end = 36;
+    std::string rope = "{}";  ///< as `TraceInfo::rope`
 };
 
 /// Random tensors in memory whose log-sum-exps, outputs and column sums are those that the keys,
