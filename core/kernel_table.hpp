@@ -29,7 +29,24 @@ struct KernelTable {
     float (*maximum)(const float* x, std::ptrdiff_t count);
     void (*add_scaled)(const float* x, std::ptrdiff_t count, float factor, float* out);
     float (*dot)(const float* a, const float* b, std::ptrdiff_t count);
+    void (*add_scaled_rows)(const float* rows,
+                            std::ptrdiff_t stride,
+                            std::ptrdiff_t count,
+                            std::ptrdiff_t depth,
+                            const float* factors,
+                            float* out);
+    void (*dots)(const float* rows,
+                 std::ptrdiff_t stride,
+                 std::ptrdiff_t count,
+                 std::ptrdiff_t depth,
+                 const float* vector,
+                 float* out);
     void (*squared_norms)(const float* rows,
+                          std::ptrdiff_t stride,
+                          std::ptrdiff_t count,
+                          std::ptrdiff_t depth,
+                          float* out);
+    void (*inverse_norms)(const float* rows,
                           std::ptrdiff_t stride,
                           std::ptrdiff_t count,
                           std::ptrdiff_t depth,

@@ -163,9 +163,28 @@ void squared_norms(MatrixView rows, std::span<float> out) {
     kernels().squared_norms(rows.data(), rows.outerStride(), rows.rows(), rows.cols(), out.data());
 }
 
+void add_scaled_rows(MatrixView rows, std::span<const float> factors, std::span<float> out) {
+    expect_shapes(rows.rows() == std::ssize(factors) && rows.cols() == std::ssize(out),
+                  "adding scaled rows");
+    kernels().add_scaled_rows(
+        rows.data(), rows.outerStride(), rows.rows(), rows.cols(), factors.data(), out.data());
+}
+
+void dots(MatrixView rows, std::span<const float> vector, std::span<float> out) {
+    expect_shapes(rows.rows() == std::ssize(out) && rows.cols() == std::ssize(vector),
+                  "computing dot products of rows");
+    kernels().dots(
+        rows.data(), rows.outerStride(), rows.rows(), rows.cols(), vector.data(), out.data());
+}
+
 float dot(std::span<const float> a, std::span<const float> b) {
     expect_shapes(a.size() == b.size(), "computing a dot product");
     return kernels().dot(a.data(), b.data(), std::ssize(a));
+}
+
+void inverse_norms(MatrixView rows, std::span<float> out) {
+    expect_shapes(rows.rows() == std::ssize(out), "computing inverse norms");
+    kernels().inverse_norms(rows.data(), rows.outerStride(), rows.rows(), rows.cols(), out.data());
 }
 
 void column_range(MatrixView rows, std::span<float> smallest, std::span<float> largest) {

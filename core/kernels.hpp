@@ -60,10 +60,17 @@ double exp_shifted(std::span<float> x, float shift);
 float maximum(std::span<const float> x);
 /// out[i] += factor * x[i], one fused multiply-add each.
 void add_scaled(std::span<const float> x, float factor, std::span<float> out);
+/// `add_scaled` of every row by its own factor, one row after the other.
+void add_scaled_rows(MatrixView rows, std::span<const float> factors, std::span<float> out);
 /// Squared Euclidean norm of every row, 16 lanes of fused multiply-adds, then a fixed tree.
 void squared_norms(MatrixView rows, std::span<float> out);
+/// 1 / the Euclidean norm of every row, from `squared_norms`; 0 for a row of zeros, which has no
+/// direction.
+void inverse_norms(MatrixView rows, std::span<float> out);
 /// Dot product of `a` and `b`, same shape of sum.
 float dot(std::span<const float> a, std::span<const float> b);
+/// `dot` of every row and one vector.
+void dots(MatrixView rows, std::span<const float> vector, std::span<float> out);
 /// Smallest and largest element of every column. Needs at least one row.
 void column_range(MatrixView rows, std::span<float> smallest, std::span<float> largest);
 /// For every row, rescaled per column to (x - offset) * factor: the sum over columns of the squared

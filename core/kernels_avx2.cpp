@@ -45,6 +45,14 @@ inline Lanes nearest_integer(Lanes a) {
     constexpr int to_nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     return {_mm256_round_ps(a.low, to_nearest), _mm256_round_ps(a.high, to_nearest)};
 }
+inline __m256 inverse_root_half(__m256 a) {
+    const __m256 above = _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ);
+    return _mm256_and_ps(above, _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(a)));
+}
+/// 1 / sqrt(a), both rounded; 0 where a is not above 0.
+inline Lanes inverse_root(Lanes a) {
+    return {inverse_root_half(a.low), inverse_root_half(a.high)};
+}
 inline __m256 scale_half(__m256 x, __m256 whole) {
     const __m256i shift = _mm256_slli_epi32(_mm256_cvtps_epi32(whole), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), shift));

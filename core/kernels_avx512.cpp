@@ -43,6 +43,11 @@ inline Lanes larger(Lanes a, Lanes b) {
 inline Lanes nearest_integer(Lanes a) {
     return {_mm512_roundscale_ps(a.all, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
+/// 1 / sqrt(a), both rounded; 0 where a is not above 0.
+inline Lanes inverse_root(Lanes a) {
+    const __mmask16 above = _mm512_cmp_ps_mask(a.all, _mm512_setzero_ps(), _CMP_GT_OQ);
+    return {_mm512_maskz_div_ps(above, _mm512_set1_ps(1.0f), _mm512_sqrt_ps(a.all))};
+}
 /// x * 2^whole for normal results.
 inline Lanes scale(Lanes x, Lanes whole) {
     const __m512i shift = _mm512_slli_epi32(_mm512_cvtps_epi32(whole.all), 23);

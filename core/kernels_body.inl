@@ -200,6 +200,50 @@ float dot(const float* a, const float* b, std::ptrdiff_t count) {
     return tree_sum(sum);
 }
 
+/// `Groups` vectors of columns, one row after the other.
+template <unsigned Groups>
+inline void add_scaled_groups(const float* rows,
+                              std::ptrdiff_t stride,
+                              std::ptrdiff_t count,
+                              const float* factors,
+                              float* out) {
+    Lanes sums[std::size_t{Groups}];
+    for (unsigned g = 0; g < Groups; ++g)
+        sums[g] = load(out + g * lane_count);
+    for (std::ptrdiff_t i = 0; i < count; ++i) {
+        const Lanes factor = broadcast(factors[i]);
+        for (unsigned g = 0; g < Groups; ++g)
+            sums[g] = fused(factor, load(rows + i * stride + g * lane_count), sums[g]);
+    }
+    for (unsigned g = 0; g < Groups; ++g)
+        store(out + g * lane_count, sums[g]);
+}
+
+void add_scaled_rows(const float* rows,
+                     std::ptrdiff_t stride,
+                     std::ptrdiff_t count,
+                     std::ptrdiff_t depth,
+                     const float* factors,
+                     float* out) {
+    std::ptrdiff_t j = 0;
+    for (; j + range_groups * lane_count <= depth; j += range_groups * lane_count)
+        add_scaled_groups<range_groups>(rows + j, stride, count, factors, out + j);
+    for (; j + lane_count <= depth; j += lane_count)
+        add_scaled_groups<1>(rows + j, stride, count, factors, out + j);
+    for (std::ptrdiff_t i = 0; j < depth && i < count; ++i)
+        add_scaled(rows + i * stride + j, depth - j, factors[i], out + j);
+}
+
+void dots(const float* rows,
+          std::ptrdiff_t stride,
+          std::ptrdiff_t count,
+          std::ptrdiff_t depth,
+          const float* vector,
+          float* out) {
+    for (std::ptrdiff_t i = 0; i < count; ++i)
+        out[i] = dot(rows + i * stride, vector, depth);
+}
+
 void squared_norms(const float* rows,
                    std::ptrdiff_t stride,
                    std::ptrdiff_t count,
@@ -207,6 +251,19 @@ void squared_norms(const float* rows,
                    float* out) {
     for (std::ptrdiff_t i = 0; i < count; ++i)
         out[i] = dot(rows + i * stride, rows + i * stride, depth);
+}
+
+void inverse_norms(const float* rows,
+                   std::ptrdiff_t stride,
+                   std::ptrdiff_t count,
+                   std::ptrdiff_t depth,
+                   float* out) {
+    squared_norms(rows, stride, count, depth, out);
+    std::ptrdiff_t i = 0;
+    for (; i + lane_count <= count; i += lane_count)
+        store(out + i, inverse_root(load(out + i)));
+    if (i < count)
+        store_first(out + i, count - i, inverse_root(load_first(out + i, count - i, 0.0f)));
 }
 
 /// Smallest and largest element of `Groups` vectors of columns, one row after the other.
@@ -373,7 +430,10 @@ constexpr KernelTable make_table() {
             maximum,
             add_scaled,
             dot,
+            add_scaled_rows,
+            dots,
             squared_norms,
+            inverse_norms,
             column_range,
             squared_deviations,
             copy_below};

@@ -2,40 +2,34 @@
 #include "policies/parts/scored.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace kvtape::policies {
 namespace {
 
 using Index = Eigen::Index;
 
-std::span<const float> row_of(MatrixView matrix, Index row) {
-    return {matrix.data() + row * matrix.outerStride(), static_cast<std::size_t>(matrix.cols())};
-}
+constexpr Index run = 256;  ///< rows that stay in the cache between two uses
 
-float length_of(std::span<const float> x) {
-    return std::sqrt(dot(x, x));
-}
-
-/// x divided by its length; a vector of zeros has no direction and stays zero.
-float inverse(float length) {
-    return length > 0.0f ? 1.0f / length : 0.0f;
+MatrixView rows_of(MatrixView rows, Index begin) {
+    return MatrixView(rows.data() + begin * rows.outerStride(),
+                      std::min(run, rows.rows() - begin),
+                      rows.cols(),
+                      Eigen::OuterStride<>(rows.outerStride()));
 }
 
 /// The mean direction of the rows, up to a factor. Short runs are added in float32, the runs in
 /// double, so that long contexts lose nothing.
 std::vector<float> mean_direction(MatrixView rows, std::span<float> inverse_lengths) {
-    constexpr Index run = 256;
     const auto depth = static_cast<std::size_t>(rows.cols());
     std::vector<double> total(depth);
     std::vector<float> part(depth);
     for (Index begin = 0; begin < rows.rows(); begin += run) {
+        const MatrixView some = rows_of(rows, begin);
+        const std::span<float> factors = inverse_lengths.subspan(
+            static_cast<std::size_t>(begin), static_cast<std::size_t>(some.rows()));
+        inverse_norms(some, factors);
         std::fill(part.begin(), part.end(), 0.0f);
-        for (Index row = begin; row < std::min(begin + run, rows.rows()); ++row) {
-            float& factor = inverse_lengths[static_cast<std::size_t>(row)];
-            factor = inverse(length_of(row_of(rows, row)));
-            add_scaled(row_of(rows, row), factor, part);
-        }
+        add_scaled_rows(some, factors, part);
         for (std::size_t i = 0; i < depth; ++i)
             total[i] += static_cast<double>(part[i]);
     }
@@ -65,11 +59,12 @@ struct KeyDiff {
         if (scores.empty())
             return scores;
         const std::vector<float> mean = mean_direction(head.keys, scores);
-        const float shrink = inverse(length_of(mean));
-        for (Index row = 0; row < head.keys.rows(); ++row) {
-            float& score = scores[static_cast<std::size_t>(row)];  // the inverse length so far
-            score *= -dot(row_of(head.keys, row), mean) * shrink;
-        }
+        float shrink = 0.0f;
+        inverse_norms(view(mean.data(), 1, std::ssize(mean)), {&shrink, 1});
+        std::vector<float> products(scores.size());
+        dots(head.keys, mean, products);
+        for (std::size_t i = 0; i < scores.size(); ++i)  // the inverse length so far
+            scores[i] *= -products[i] * shrink;
         return scores;
     }
 };

@@ -74,7 +74,7 @@ class TopPSession final : public ScoredSession {
             std::count_if(scores.begin(), scores.end(), [&](float x) { return x > left; });
         return std::min(held(id), std::max<Position>(1, static_cast<Position>(count)));
     }
-    Scores score(const HeadView& head) const override { return method_.score(head, context()); }
+    Scores score(const HeadView& head) override { return method_.score(head, context()); }
     Position budget(const Limit&, Position held, std::int32_t) const override { return held; }
     ByRule by_rule(Position, Position) const override { return {}; }
 

@@ -33,12 +33,15 @@ struct RKv {
     Moments moments() const { return {.blocks = true, .decoding = true}; }
     ByRule by_rule(Position budget, Position) const { return {.last = std::min(window, budget)}; }
 
-    Scores score(const HeadView& head, const SessionContext& context) const {
+    using Memory = SimilarKeys;
+
+    Scores score(const HeadView& head, const SessionContext& context, Memory& similar) const {
         const Index past = std::ssize(head.positions) - window;
         if (past <= 0)
             return {};
         Scores scores = votes(head, past, context.shape);
-        std::vector<float> redundancy = mean_similarity(head.keys, static_cast<float>(threshold));
+        std::vector<float> redundancy =
+            similar.mean_similarity(head.positions, head.keys, static_cast<float>(threshold));
         const double total = exp_shifted(redundancy, maximum(redundancy));
         for (std::size_t i = 0; i < scores.size(); ++i)
             scores[i] =

@@ -50,7 +50,7 @@ std::size_t ScoredSession::index(HeadId id) const {
            static_cast<std::size_t>(id.head);
 }
 
-std::vector<Scores> ScoredSession::score_layer(const LayerView& layer) const {
+std::vector<Scores> ScoredSession::score_layer(const LayerView& layer) {
     std::vector<Scores> scores(layer.heads.size());
     parallel_for(
         scores.size(), context_.threads, [&](std::size_t i) { scores[i] = score(layer.heads[i]); });

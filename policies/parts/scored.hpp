@@ -50,12 +50,16 @@ class ScoredSession : public Session {
   protected:
     const SessionContext& context() const { return context_; }
     /// The scores of every head of the layer, in their order.
-    virtual std::vector<Scores> score_layer(const LayerView& layer) const;
-    virtual Scores score(const HeadView& head) const = 0;
+    virtual std::vector<Scores> score_layer(const LayerView& layer);
+    /// Called for different heads at once.
+    virtual Scores score(const HeadView& head) = 0;
     /// How many of the `held` entries of a head of `layer` to keep.
     virtual Position budget(const Limit& limit, Position held, std::int32_t layer) const = 0;
     /// Which of `held` entries are kept by rule; together at most `budget`.
     virtual ByRule by_rule(Position budget, Position held) const = 0;
+    /// Of all layers.
+    std::size_t heads() const { return heads_.size(); }
+    std::size_t index(HeadId id) const;
 
   private:
     struct Head {
@@ -67,7 +71,6 @@ class ScoredSession : public Session {
     static void make_ranking(const Head& head);
     Head& at(HeadId id) { return heads_[index(id)]; }
     const Head& at(HeadId id) const { return heads_[index(id)]; }
-    std::size_t index(HeadId id) const;
 
     SessionContext context_;
     std::vector<Head> heads_;
@@ -86,6 +89,19 @@ class ScoringPolicy : public Policy {
     }
 };
 
+/// What a `Method` remembers of a head; nothing, unless it says otherwise.
+template <typename Method>
+struct MemoryOf {
+    struct Type {};
+};
+template <typename Method>
+requires requires {
+    typename Method::Memory;
+}
+struct MemoryOf<Method> {
+    using Type = typename Method::Memory;
+};
+
 /// A policy made of a `Method`: its parameters and
 ///
 ///     void fields(auto& field);                                     // parts/parameters.hpp
@@ -100,6 +116,8 @@ class ScoringPolicy : public Policy {
 ///     ByRule by_rule(Position budget, Position held) const;
 ///     Position budget(const Limit&, Position held) const;           // or
 ///     Position budget(const Limit&, Position held, std::int32_t layer, const Shape&) const;
+///     struct Memory;                        // what scoring a head leaves for the next block:
+///     Scores score(const HeadView&, const SessionContext&, Memory&) const;
 ///     void expect_fit(const Shape&) const;  // policies/policy.hpp
 ///     Json extra() const;                   // what its parameters do not tell, for the echo
 template <typename Method>
@@ -108,7 +126,7 @@ class ScoredPolicy final : public ScoringPolicy {
     explicit ScoredPolicy(Method method) : method_(std::move(method)) {}
 
     bool scores() const override {
-        return requires(const HeadView& head) {
+        return remembers || requires(const HeadView& head) {
             method_.score(head, SessionContext{});
         }
         || requires(const LayerView& layer) {
@@ -142,21 +160,26 @@ class ScoredPolicy final : public ScoringPolicy {
     }
 
   private:
+    static constexpr bool remembers = requires { typename Method::Memory; };
+
     class MethodSession final : public ScoredSession {
       public:
         MethodSession(const Method& method, const SessionContext& context)
             : ScoredSession(context),
-              method_(method) {}
+              method_(method),
+              memory_(heads()) {}
 
       private:
-        std::vector<Scores> score_layer(const LayerView& layer) const override {
+        std::vector<Scores> score_layer(const LayerView& layer) override {
             if constexpr (requires { method_.score_layer(layer, context()); })
                 return method_.score_layer(layer, context());
             else
                 return ScoredSession::score_layer(layer);
         }
-        Scores score(const HeadView& head) const override {
-            if constexpr (requires { method_.score(head, context()); })
+        Scores score(const HeadView& head) override {
+            if constexpr (remembers)
+                return method_.score(head, context(), memory_[index(head.id)]);
+            else if constexpr (requires { method_.score(head, context()); })
                 return method_.score(head, context());
             else
                 return {};
@@ -177,6 +200,7 @@ class ScoredPolicy final : public ScoringPolicy {
         }
 
         const Method& method_;
+        std::vector<typename MemoryOf<Method>::Type> memory_;
     };
 
     Method method_;

@@ -172,6 +172,41 @@ TEST_CASE("the float exponential handles the ends of the range", "[core][kernels
     });
 }
 
+TEST_CASE("sums over many rows have the bits of one row after the other", "[core][kernels]") {
+    const int columns = GENERATE(1, 15, 16, 64, 100, 128, 200);
+    const Matrix all = random_matrix(40, columns + 3, 11);
+    const MatrixView rows(all.data(), 37, columns, Eigen::OuterStride<>(columns + 3));
+    const std::vector<float> vector(all.row(38).data(), all.row(38).data() + columns);
+    const std::vector<float> factors(all.row(39).data(), all.row(39).data() + 1);
+    std::vector<float> weights(37);
+    for (int i = 0; i < 37; ++i)
+        weights[static_cast<std::size_t>(i)] = all(i, 0) * factors.front();
+    on_every_isa([&] {
+        std::vector<float> products(37), sum = vector, one_by_one = vector, norms(37), inverse(37);
+        squared_norms(rows, norms);
+        inverse_norms(rows, inverse);
+        dots(rows, vector, products);
+        add_scaled_rows(rows, weights, sum);
+        for (int i = 0; i < 37; ++i) {
+            const std::span<const float> row(all.row(i).data(), vector.size());
+            const auto index = static_cast<std::size_t>(i);
+            CHECK(products[index] == dot(row, vector));
+            CHECK(inverse[index] == 1.0f / std::sqrt(norms[index]));
+            add_scaled(row, weights[index], one_by_one);
+        }
+        CHECK(sum == one_by_one);
+    });
+}
+
+TEST_CASE("a row of zeros has no direction", "[core][kernels]") {
+    const Matrix rows = Matrix::Zero(17, 5);
+    on_every_isa([&] {
+        std::vector<float> inverse(17, 1.0f);
+        inverse_norms(view(rows), inverse);
+        CHECK(inverse == std::vector<float>(17, 0.0f));
+    });
+}
+
 TEST_CASE("maximum, scaled addition and column ranges agree with plain loops", "[core][kernels]") {
     const int count = GENERATE(1, 16, 37, 128);
     const Matrix rows = random_matrix(9, count, 8);

@@ -3,8 +3,20 @@
 #include "policies/parts/redundancy.hpp"
 #include "tests/support/twin_case.hpp"
 
+#include <numeric>
+
 using namespace kvtape;
 using namespace kvtape::testing;
+
+namespace {
+
+std::vector<float> fresh_similarity(MatrixView keys, float threshold) {
+    std::vector<Position> positions(static_cast<std::size_t>(keys.rows()));
+    std::iota(positions.begin(), positions.end(), 0);
+    return SimilarKeys().mean_similarity(positions, keys, threshold);
+}
+
+}  // namespace
 
 TEST_CASE("r_kv agrees with its double-precision twin", "[policies][r_kv][twin]") {
     for (int i = 0; i < shapes; ++i) {
@@ -35,7 +47,7 @@ TEST_CASE("the row sums of similarities equal the matrix, what is spared taken o
         const Shape& shape = drawn.layer.shape;
         const MatrixView keys =
             view(drawn.layer.data.keys.data(), drawn.layer.context_len, shape.head_dim);
-        const std::vector<float> found = mean_similarity(keys, 0.3f);
+        const std::vector<float> found = fresh_similarity(keys, 0.3f);
         const reference::Row twin = reference::mean_similarity(keys, static_cast<double>(0.3f));
         REQUIRE(found.size() == twin.size());
         for (std::size_t k = 0; k < twin.size(); ++k)
@@ -46,10 +58,55 @@ TEST_CASE("the row sums of similarities equal the matrix, what is spared taken o
 TEST_CASE("similarities span tiles of rows and columns", "[policies][r_kv]") {
     const Case drawn(3, 2000, 2000);
     const MatrixView keys = view(drawn.layer.data.keys.data(), 1300, drawn.layer.shape.head_dim);
-    const std::vector<float> found = mean_similarity(keys, 0.25f);
+    const std::vector<float> found = fresh_similarity(keys, 0.25f);
     const reference::Row twin = reference::mean_similarity(keys, 0.25);
     for (std::size_t k = 0; k < twin.size(); ++k)
         CHECK(static_cast<double>(found[k]) == Approx(twin[k]).margin(1e-5));
+}
+
+TEST_CASE("similarities remembered while keys come and go are those of a fresh look",
+          "[policies][r_kv]") {
+    // Few dimensions, so that many keys are alike; some are copies.
+    constexpr Eigen::Index dim = 8, all = 400;
+    const Philox random(17);
+    Matrix keys(all, dim);
+    for (Eigen::Index row = 0; row < all; ++row)
+        for (Eigen::Index i = 0; i < dim; ++i)
+            keys(row, i) = static_cast<float>(
+                random.uniform(static_cast<std::uint64_t>(row % 150 * dim + i)) - 0.5);
+    for (const float threshold : {-1.0f, 0.0f, 0.5f, 0.9f, 1.0f}) {
+        SimilarKeys remembering;
+        std::vector<Position> held;
+        Position next = 0;
+        for (std::uint64_t step = 0; next < all; ++step) {
+            const auto draw = [&](std::uint64_t i) {
+                return random.uniform(100000 + 64 * step + i);
+            };
+            const auto added = step == 0 ? 40 : 1 + static_cast<Position>(draw(0) * 5.0);
+            for (Position i = 0; i < added && next < all; ++i)
+                held.push_back(next++);
+            Matrix rows(std::ssize(held), dim);
+            for (std::size_t i = 0; i < held.size(); ++i)
+                rows.row(static_cast<Eigen::Index>(i)) = keys.row(held[i]);
+            CHECK(remembering.mean_similarity(held, view(rows), threshold) ==
+                  SimilarKeys().mean_similarity(held, view(rows), threshold));
+            for (std::uint64_t gone = 0; gone < 3 && held.size() > 20; ++gone)
+                held.erase(held.begin() + static_cast<std::ptrdiff_t>(
+                                              draw(1 + gone) * static_cast<double>(held.size())));
+        }
+    }
+}
+
+TEST_CASE("keys that are not those of the call before are compared afresh", "[policies][r_kv]") {
+    const Case drawn(3, 200, 200);
+    const MatrixView keys = view(drawn.layer.data.keys.data(), 100, drawn.layer.shape.head_dim);
+    std::vector<Position> early(100), late(100);
+    std::iota(early.begin(), early.end(), 0);
+    std::iota(late.begin(), late.end(), 50);
+    SimilarKeys remembering;
+    remembering.mean_similarity(
+        late, view(drawn.layer.data.keys.data() + 7, 100, keys.cols()), 0.2f);
+    CHECK(remembering.mean_similarity(early, keys, 0.2f) == fresh_similarity(keys, 0.2f));
 }
 
 TEST_CASE("of a key that is repeated the last copy stays longest", "[policies][r_kv]") {

@@ -101,9 +101,10 @@ std::vector<std::string> decoding_policies() {
     return specs;
 }
 
-std::vector<Json> bench_decoding(const Setting& setting, const std::vector<std::string>& specs) {
+void bench_decoding(const Setting& setting,
+                    const std::vector<std::string>& specs,
+                    const Report& report) {
     const RandomTrace trace(setting.threads);
-    std::vector<Json> rows;
     for (const std::string& spec : specs) {
         const PolicyRun policy = make_policy(spec);
         for (const char* budget : budgets) {
@@ -111,10 +112,9 @@ std::vector<Json> bench_decoding(const Setting& setting, const std::vector<std::
             Json result = row("decode " + spec, setting, times);
             result["budget"] = budget;
             result["generated"] = generated;
-            rows.push_back(std::move(result));
+            report(result);
         }
     }
-    return rows;
 }
 
 }  // namespace kvtape::bench

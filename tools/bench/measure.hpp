@@ -12,6 +12,9 @@ struct Setting {
     int repetitions = 5;
 };
 
+/// Takes a row as soon as it was measured.
+using Report = std::function<void(const Json& row)>;
+
 /// Wall times of `repetitions` runs after one that is not counted.
 struct Times {
     double median = 0.0;  ///< seconds

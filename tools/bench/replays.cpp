@@ -31,22 +31,21 @@ Times replay_times(const Setting& setting,
 
 }  // namespace
 
-std::vector<Json> bench_replays(const Setting& setting,
-                                const std::filesystem::path& trace,
-                                const std::vector<std::string>& specs) {
+void bench_replays(const Setting& setting,
+                   const std::filesystem::path& trace,
+                   const std::vector<std::string>& specs,
+                   const Report& report) {
     constexpr int most = 32;
     std::vector<Budget> budgets;
     for (int i = 0; i < most; ++i)
         budgets.push_back(Budget::parse(std::to_string(1 + 3 * i) + "%"));
-    std::vector<Json> rows;
     for (const std::string& spec : specs) {
         const PolicyRun policy = make_policy(spec);
         const Times one = replay_times(setting, trace, policy, {Budget::parse("25%")});
         Json result = row("replay " + spec, setting, one);
         result["seconds_with_32_budgets"] = replay_times(setting, trace, policy, budgets).median;
-        rows.push_back(std::move(result));
+        report(result);
     }
-    return rows;
 }
 
 }  // namespace kvtape::bench

@@ -174,13 +174,16 @@ double product_flops(const Needs& needs, const LayerSize& size) {
 
 }  // namespace
 
-std::vector<Json> bench_scorers(const Setting& setting,
-                                const LayerSize& size,
-                                const std::vector<std::string>& specs) {
+void bench_scorers(const Setting& setting,
+                   const LayerSize& size,
+                   const std::vector<std::string>& specs,
+                   const Report& report) {
     const RandomLayer layer(size, setting.threads);
     const Peaks peaks = measure_peaks(setting, layer.cache());
-    std::vector<Json> rows = peak_rows(setting, peaks);
-    leaves_the_caches(rows.front(), static_cast<double>(layer.cache().size_bytes()));
+    std::vector<Json> measured = peak_rows(setting, peaks);
+    leaves_the_caches(measured.front(), static_cast<double>(layer.cache().size_bytes()));
+    for (const Json& row : measured)
+        report(row);
     for (const std::string& spec : specs) {
         const PolicyRun run = make_policy(spec);
         expect_measurable(run);
@@ -216,9 +219,8 @@ std::vector<Json> bench_scorers(const Setting& setting,
                 result["share_of_fma_peak"] =
                     product_flops(needs, size) / times.median / peaks.flops_per_second;
         }
-        rows.push_back(std::move(result));
+        report(result);
     }
-    return rows;
 }
 
 }  // namespace kvtape::bench

@@ -20,8 +20,9 @@ struct LayerSize {
 /// with the decisions at one budget and, for policies that do not merge, at 32. Where a scorer
 /// reads less than 64 MiB, it reads a cache and no memory: the row says so in `no_share` instead of
 /// giving a share.
-std::vector<Json> bench_scorers(const Setting& setting,
-                                const LayerSize& size,
-                                const std::vector<std::string>& specs);
+void bench_scorers(const Setting& setting,
+                   const LayerSize& size,
+                   const std::vector<std::string>& specs,
+                   const Report& report);
 
 }  // namespace kvtape::bench

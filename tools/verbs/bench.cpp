@@ -33,9 +33,13 @@ bench::LayerSize layer_size(Position tokens) {
             .tokens = tokens};
 }
 
-void print(const std::vector<Json>& rows) {
+void print(const Json& row) {
+    std::cout << row.dump() << std::endl;
+}
+
+void print_all(const std::vector<Json>& rows) {
     for (const Json& row : rows)
-        std::cout << row.dump() << std::endl;
+        print(row);
 }
 
 std::vector<std::string> chosen(const Invocation& invocation) {
@@ -106,25 +110,26 @@ int run(const Invocation& invocation) {
     // other compares nearly all pairs of random keys.
     if (asked("scorers") && values.count("policy") == 0)
         scorers.insert(scorers.end(), {"expected_attention", "r_kv"});
+    const bench::Report report = [](const Json& row) { print(row); };
     if (asked("peaks") || asked("scorers"))
-        print(bench::bench_scorers(setting, layer_size(tokens), scorers));
+        bench::bench_scorers(setting, layer_size(tokens), scorers, report);
     if (asked("scorers") && values.count("policy") == 0)
-        print({bench::bench_allocation(setting, layer_size(tokens).shape, tokens),
-               bench::bench_hashes(setting, tokens, layer_size(tokens).shape.head_dim)});
+        print_all({bench::bench_allocation(setting, layer_size(tokens).shape, tokens),
+                   bench::bench_hashes(setting, tokens, layer_size(tokens).shape.head_dim)});
     if (asked("prompt"))
-        print(bench::bench_prompt(setting,
-                                  read_device(invocation),
-                                  values.count("model") != 0
-                                      ? std::filesystem::path(values["model"].as<std::string>())
-                                      : needle_model_directory(),
-                                  prompt_tokens));
+        print_all(bench::bench_prompt(setting,
+                                      read_device(invocation),
+                                      values.count("model") != 0
+                                          ? std::filesystem::path(values["model"].as<std::string>())
+                                          : needle_model_directory(),
+                                      prompt_tokens));
     if (asked("decode"))
-        print(bench::bench_decoding(
-            setting, values.count("policy") != 0 ? specs : bench::decoding_policies()));
+        bench::bench_decoding(
+            setting, values.count("policy") != 0 ? specs : bench::decoding_policies(), report);
     if (asked("trace"))
-        print(bench::bench_trace(setting, values["trace"].as<std::string>()));
+        print_all(bench::bench_trace(setting, values["trace"].as<std::string>()));
     if (asked("replay"))
-        print(bench::bench_replays(setting, values["trace"].as<std::string>(), specs));
+        bench::bench_replays(setting, values["trace"].as<std::string>(), specs, report);
     return exit_done;
 }
 
