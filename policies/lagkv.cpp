@@ -222,6 +222,9 @@ struct LagKvpress : LagKv {
         if (layout.partitions == 0)
             return {};
         Scores judged = lag_scores(head, layout, static_cast<float>(v_ratio));
+        // Keys and values weigh half each.
+        for (float& score : judged)
+            score *= 0.5f;
         if (!cross)
             judged = ranks(judged);
         Scores scores(head.positions.size(), 1.0f);

@@ -11,6 +11,35 @@
 using namespace kvtape;
 using namespace kvtape::testing;
 
+namespace {
+
+enum class Rows { context, all };
+
+/// What every token of the context got from the queries of the context, or from all that are
+/// recorded: whole rows of probabilities, from keys and queries alone.
+reference::Row sums_of(const Layer& layer, std::int32_t kv_head, Rows rows) {
+    const Shape& shape = layer.shape;
+    const Position queries = rows == Rows::all ? layer.length : layer.context_len;
+    reference::Row sums(static_cast<std::size_t>(layer.context_len));
+    for (std::int32_t g = kv_head * shape.group(); g < (kv_head + 1) * shape.group(); ++g)
+        for (Position query = 0; query < queries; ++query) {
+            reference::Row logits;
+            for (Position key = 0; key <= query; ++key)
+                logits.push_back(
+                    shape.softmax_scale *
+                    reference::dot(
+                        layer.data.queries.data() + (g * layer.length + query) * shape.head_dim,
+                        layer.data.keys.data() + (kv_head * layer.length + key) * shape.head_dim,
+                        shape.head_dim));
+            const reference::Row shares = reference::softmax(logits);
+            for (std::size_t j = 0; j < std::min(sums.size(), shares.size()); ++j)
+                sums[j] += shares[j];
+        }
+    return sums;
+}
+
+}  // namespace
+
 TEST_CASE("knorm agrees with its double-precision twin", "[policies][twin]") {
     for (int i = 0; i < shapes; ++i)
         compare(Case(i), "knorm", reference::knorm, [](Position) { return 0; });
@@ -81,6 +110,37 @@ TEST_CASE("h2o's variants agree with their double-precision twins", "[policies][
     }
 }
 
+TEST_CASE("h2o's global form agrees with its double-precision twin", "[policies][twin]") {
+    for (int i = 0; i < shapes; ++i) {
+        const Case drawn(i);
+        compare(
+            drawn,
+            "h2o:variant=global_oracle",
+            [&](const HeadView& head) { return sums_of(drawn.layer, head.id.head, Rows::all); },
+            [](Position tokens) { return tokens / 2; });
+    }
+}
+
+TEST_CASE("observed_attention agrees with its double-precision twin", "[policies][twin]") {
+    for (int i = 0; i < shapes; ++i) {
+        const Case drawn(i);
+        const Layer& layer = drawn.layer;
+        const bool asked = drawn.source() == QuerySource::question;
+        const double queries = asked ? layer.length : layer.context_len;
+        compare(
+            drawn,
+            "observed_attention",
+            [&](const HeadView& head) {
+                reference::Row score =
+                    sums_of(layer, head.id.head, asked ? Rows::all : Rows::context);
+                for (std::size_t j = 0; j < score.size(); ++j)
+                    score[j] /= (queries - static_cast<double>(j)) * layer.shape.group();
+                return score;
+            },
+            [](Position) { return 0; });
+    }
+}
+
 TEST_CASE("tova agrees with its double-precision twin and keeps the same tokens in every head",
           "[policies][twin]") {
     for (int i = 0; i < shapes; ++i) {
@@ -127,46 +187,6 @@ TEST_CASE("snapkv agrees with its double-precision twin in every variant", "[pol
             [&](Position tokens) {
                 return std::min(tokens, static_cast<Position>(options.window));
             });
-    }
-}
-
-TEST_CASE("lagkv agrees with its double-precision twin in every partition", "[policies][twin]") {
-    for (int i = 0; i < shapes; ++i) {
-        const Case drawn(i);
-        const Position lag = drawn.draw(30, 2, 12), sinks = drawn.draw(31, 0, 6);
-        const bool local = drawn.draw(33, 0, 3) == 0;
-        const PolicyRun run =
-            make_policy("lagkv:lag=" + std::to_string(lag) + ",sinks=" + std::to_string(sinks) +
-                        ",v_ratio=0.5" + (local ? ",score=local" : ""));
-        const Ratio ratio{drawn.draw(32, 1, 99), 100};
-        const Limit limit{
-            std::max<Position>(1, static_cast<Position>(ratio.floor_of(drawn.layer.context_len))),
-            ratio};
-        ContextViews views(drawn.layer, run.policy->needs(), QuerySource::agnostic);
-        const auto session = observed_session(*run.policy, {&drawn.layer, 1});
-        const Decision decision = session->decide({}, limit);
-        for (const HeadView& head : views.heads()) {
-            const reference::Row twin = reference::lagkv(head, sinks, lag, 0.5, local);
-            const std::vector<float> scores = session->scores(head.id, limit);
-            REQUIRE(scores.size() >= twin.size());
-            std::vector<Position> judged;
-            for (const Position position : decision[head.id])
-                if (position >= sinks && position < sinks + std::ssize(twin))
-                    judged.push_back(position - sinks);
-            CHECK(std::ssize(decision[head.id]) - std::ssize(judged) ==
-                  drawn.layer.context_len - std::ssize(twin));
-            for (std::ptrdiff_t begin = 0; begin < std::ssize(twin); begin += lag) {
-                INFO("shape " << i << ", partition at " << begin);
-                const reference::Row part(twin.begin() + begin, twin.begin() + begin + lag);
-                const auto from = scores.begin() + sinks + begin;
-                check_scores({from, from + lag}, part);
-                std::vector<Position> kept;
-                for (const Position entry : judged)
-                    if (entry >= begin && entry < begin + lag)
-                        kept.push_back(entry - static_cast<Position>(begin));
-                check_kept(kept, part, lag, static_cast<Position>(ratio.floor_of(lag)), 0);
-            }
-        }
     }
 }
 

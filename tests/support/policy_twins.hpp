@@ -141,49 +141,4 @@ inline Row snapkv(const HeadView& head, const Shape& shape, const SnapKv& option
     return options.pool_first ? score : pool(score, options.kernel, options.average);
 }
 
-/// Softmax over rows [begin, begin + lag) of the spread of each over its channels, rescaled by the
-/// range of the next `lag` rows, or of these.
-inline Row lag_part(MatrixView tensor, Eigen::Index begin, Eigen::Index lag, bool local = false) {
-    Row spreads;
-    for (Eigen::Index i = begin; i < begin + lag; ++i) {
-        Row scaled;
-        for (Eigen::Index channel = 0; channel < tensor.cols(); ++channel) {
-            double low = INFINITY, high = -INFINITY;
-            const Eigen::Index from = local ? begin : begin + lag;
-            for (Eigen::Index r = from; r < from + lag; ++r) {
-                low = std::min(low, static_cast<double>(tensor(r, channel)));
-                high = std::max(high, static_cast<double>(tensor(r, channel)));
-            }
-            const double x = static_cast<double>(tensor(i, channel));
-            scaled.push_back(high == low ? 0.0 : (x - low) / (high - low));
-        }
-        const auto count = static_cast<double>(scaled.size());
-        const double mean = std::accumulate(scaled.begin(), scaled.end(), 0.0) / count;
-        double squares = 0.0;
-        for (const double value : scaled)
-            squares += (value - mean) * (value - mean);
-        spreads.push_back(std::sqrt(squares / (count - 1.0)));
-    }
-    return softmax(spreads);
-}
-
-/// Scores of the judged partitions, in order.
-inline Row lagkv(const HeadView& head,
-                 Eigen::Index sinks,
-                 Eigen::Index lag,
-                 double value_ratio,
-                 bool local = false) {
-    Row scores;
-    const Eigen::Index held = head.keys.rows();
-    if (held < sinks + 2 * lag)
-        return scores;
-    for (Eigen::Index p = 0; p + 1 < (held - sinks) / lag; ++p) {
-        const Row keys = lag_part(head.keys, sinks + p * lag, lag, local);
-        const Row values = lag_part(head.values, sinks + p * lag, lag, local);
-        for (std::size_t i = 0; i < keys.size(); ++i)
-            scores.push_back(keys[i] + value_ratio * values[i]);
-    }
-    return scores;
-}
-
 }  // namespace kvtape::reference
