@@ -4,6 +4,7 @@
 #include "core/topk.hpp"
 #include "policies/parts/projected_values.hpp"
 #include "tests/support/twin_case.hpp"
+#include "tests/support/twins/expected_attention.hpp"
 
 using namespace kvtape;
 using namespace kvtape::testing;
@@ -30,6 +31,55 @@ std::string refused(const std::string& spec) {
 
 bool mentions(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
+}
+
+/// The base as criticalkv has it, by itself.
+std::string plain(const std::string& base) {
+    return base.rfind("expected", 0) == 0 ? base + ",vnorm=0" : base;
+}
+
+reference::Row base_twin(const std::string& base,
+                         const LayerView& layer,
+                         const HeadView& head,
+                         const Layer& whole) {
+    if (base.front() == 's')
+        return reference::snapkv(head, whole.shape, {.window = 6, .kernel = 3});
+    if (base.front() == 't')
+        return reference::tova(layer, whole.shape);
+    if (base.front() == 'e')
+        return reference::expected_attention(head,
+                                             {.shape = whole.shape, .rotation = whole.rotation},
+                                             {.future = 9, .vnorm = false});
+    reference::Row score = reference::h2o(head, whole.shape);
+    for (std::size_t j = 0; j < score.size(); ++j)
+        score[j] /= (whole.context_len - static_cast<double>(j)) * whole.shape.group();
+    return score;
+}
+
+/// What is sure of its place: by the rule of the base, and the best half of the budget by its
+/// scores, which show the rule as infinities; snapkv shows none where the window is all.
+std::vector<Position> first_stage(const std::vector<float>& scores,
+                                  Position held,
+                                  Position tokens,
+                                  const std::string& base) {
+    std::vector<Position> sure, others;
+    for (Position entry = 0; entry < held; ++entry) {
+        const bool ruled = scores.empty() ? entry >= held - tokens
+                                          : std::isinf(scores[static_cast<std::size_t>(entry)]);
+        const bool scored = !scores.empty() && !std::isnan(scores[static_cast<std::size_t>(entry)]);
+        if (ruled)
+            sure.push_back(entry);
+        else if (scored)
+            others.push_back(entry);
+    }
+    CHECK((!scores.empty() || base.front() == 's'));
+    std::stable_sort(others.begin(), others.end(), [&](Position a, Position b) {
+        return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
+    });
+    for (const Position entry : others)
+        if (std::ssize(sure) < tokens / 2)
+            sure.push_back(entry);
+    return sure;
 }
 
 }  // namespace
@@ -113,11 +163,14 @@ TEST_CASE("where the base sees nothing, the projected values decide alone",
 
 TEST_CASE("criticaladakv gives every head what adakv gives it, which keeps what criticalkv would",
           "[policies][twin]") {
-    const PolicyRun alone = make_policy("criticalkv(observed_attention)");
+    const std::string bases[] = {
+        "observed_attention", "snapkv:window=6,kernel=3", "expected_attention:future=9", "h2o"};
     for (const std::string compat : {"", ":compat=kvpress"}) {
-        const PolicyRun ada = make_policy("adakv(observed_attention)" + compat);
-        const PolicyRun critical = make_policy("criticaladakv(observed_attention)" + compat);
         for (int i = 0; i < shapes; ++i) {
+            const std::string& base = bases[i % 4];
+            const PolicyRun alone = make_policy("criticalkv(" + base + ")");
+            const PolicyRun ada = make_policy("adakv(" + plain(base) + ")" + compat);
+            const PolicyRun critical = make_policy("criticaladakv(" + base + ")" + compat);
             const Case drawn(i, 8, 60);
             const Limit limit{drawn.draw(50, 1, drawn.layer.context_len), {}};
             const Decision a = decide(*ada.policy, {&drawn.layer, 1}, limit);
@@ -132,6 +185,38 @@ TEST_CASE("criticaladakv gives every head what adakv gives it, which keeps what 
             }
         }
     }
+}
+
+TEST_CASE("criticalkv agrees with its double-precision twin over other bases", "[policies][twin]") {
+    for (const std::string base :
+         {"snapkv:window=6,kernel=3", "observed_attention", "expected_attention:future=9", "tova"})
+        for (int i = 0; i < shapes; ++i) {
+            const Case drawn(i, 1, 40);
+            const Position held = drawn.layer.context_len;
+            const PolicyRun run = make_policy("criticalkv(" + base + ")");
+            const PolicyRun alone = make_policy(plain(base));
+            const ContextViews views(drawn.layer, run.policy->needs(), QuerySource::agnostic);
+            const LayerView layer = views.view();
+            const auto session = observed_session(*run.policy, {&drawn.layer, 1});
+            const auto base_session = observed_session(*alone.policy, {&drawn.layer, 1});
+            const Limit limit{drawn.draw(9, 1, held), std::nullopt};
+            const Decision decision = session->decide({}, limit);
+            for (const HeadView& head : layer.heads) {
+                INFO("shape " << i << ": " << run.spec << " keeps " << limit.tokens << " of "
+                              << held);
+                reference::Row twin = base_twin(base, layer, head, drawn.layer);
+                const reference::Row norms =
+                    reference::projected_magnitudes(layer, head, drawn.layer.shape);
+                for (std::size_t j = 0; j < twin.size(); ++j)
+                    twin[j] = (twin[j] + 1e-4) * norms[j];
+                check_scores(session->scores(head.id, limit), twin);
+                twin.resize(static_cast<std::size_t>(held), -INFINITY);
+                for (const Position entry :
+                     first_stage(base_session->scores(head.id, limit), held, limit.tokens, base))
+                    twin[static_cast<std::size_t>(entry)] = 2 * stays;
+                check_kept(decision[head.id], twin, held, limit.tokens, 0);
+            }
+        }
 }
 
 TEST_CASE("compositions that make no sense are refused with the reason", "[policies][spec]") {

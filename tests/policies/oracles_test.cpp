@@ -1,5 +1,6 @@
 #include "tests/support/policy_twins.hpp"
 #include "tests/support/twin_case.hpp"
+#include "tests/support/twins/critical.hpp"
 
 using namespace kvtape;
 using namespace kvtape::testing;
@@ -25,7 +26,44 @@ reference::Row leave_one_out(const HeadView& head, const Shape& shape) {
     return total;
 }
 
+/// The same from keys, queries and values alone: both outputs of every query are computed.
+reference::Row moved_outputs(const Layer& layer, std::int32_t kv_head) {
+    const Shape& shape = layer.shape;
+    const MatrixView values = kvtape::view(
+        layer.data.values.data() + std::int64_t{kv_head} * layer.length * shape.head_dim,
+        layer.length,
+        shape.head_dim);
+    reference::Row total(static_cast<std::size_t>(layer.context_len));
+    for (std::int32_t g = kv_head * shape.group(); g < (kv_head + 1) * shape.group(); ++g)
+        for (Position query = layer.context_len; query < layer.length; ++query) {
+            reference::Row logits;
+            for (Position key = 0; key <= query; ++key)
+                logits.push_back(
+                    shape.softmax_scale *
+                    reference::dot(
+                        layer.data.queries.data() + (g * layer.length + query) * shape.head_dim,
+                        layer.data.keys.data() + (kv_head * layer.length + key) * shape.head_dim,
+                        shape.head_dim));
+            for (std::size_t j = 0; j < total.size(); ++j)
+                total[j] += reference::loss_without(logits, values, j);
+        }
+    return total;
+}
+
 }  // namespace
+
+TEST_CASE("oracle_output agrees with outputs computed with and without each token",
+          "[policies][oracle][twin]") {
+    for (int i = 0; i < shapes; ++i) {
+        const Case drawn(i, 1, 30);
+        compare(
+            drawn,
+            "oracle_output",
+            [&](const HeadView& head) { return moved_outputs(drawn.layer, head.id.head); },
+            [](Position) { return 0; },
+            1e-9);
+    }
+}
 
 TEST_CASE("oracle_output agrees with its double-precision twin", "[policies][oracle][twin]") {
     for (int i = 0; i < shapes; ++i) {

@@ -88,49 +88,7 @@ Keep best(Keep tokens, const std::vector<double>& score, std::size_t count) {
     return tokens;
 }
 
-/// H2O token by token: attention over what is kept or, `dense`, over everything before.
-Keep token_by_token(
-    const SyntheticTrace& trace, int layer, int head, std::size_t budget, bool dense) {
-    const Shape& shape = trace.info().shape;
-    const std::size_t recent = dense ? 1 : budget / 2;
-    std::vector<double> sums(static_cast<std::size_t>(trace.sequence(0).context_len));
-    Keep held;
-    for (Position token = 0; token < trace.sequence(0).context_len; ++token) {
-        held.push_back(token);
-        const Keep seen = dense ? first(token + 1) : held;
-        for (int g = 0; g < shape.group(); ++g) {
-            const std::vector<double> row =
-                attention(trace, layer, head * shape.group() + g, token, seen);
-            for (std::size_t i = 0; i < seen.size(); ++i)
-                sums[static_cast<std::size_t>(seen[i])] += row[i];
-        }
-        if (held.size() <= budget)
-            continue;
-        const Keep latest(held.end() - static_cast<std::ptrdiff_t>(recent), held.end());
-        held.resize(held.size() - recent);
-        held = best(held, sums, budget - recent);
-        held.insert(held.end(), latest.begin(), latest.end());
-    }
-    return held;
-}
-
 }  // namespace
-
-TEST_CASE("h2o token by token equals its simulation", "[sim][h2o]") {
-    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
-        const SyntheticTrace trace = all_queries(seed);
-        for (const bool dense : {false, true}) {
-            const std::string spec = std::string("h2o:variant=") + (dense ? "step" : "online");
-            const auto kept = kept_by(trace, spec, "17t");
-            for (int layer = 0; layer < 2; ++layer)
-                for (int head = 0; head < 2; ++head) {
-                    INFO(spec << ", seed " << seed << ", layer " << layer << ", KV head " << head);
-                    CHECK(kept[static_cast<std::size_t>(layer)][static_cast<std::size_t>(head)] ==
-                          token_by_token(trace, layer, head, 17, dense));
-                }
-        }
-    }
-}
 
 TEST_CASE("while nothing is evicted, h2o token by token is the sum over the prompt", "[sim][h2o]") {
     const SyntheticTrace trace = all_queries(3);
