@@ -43,8 +43,10 @@ TEST_CASE("kvzip and kvzip+ agree with their double-precision twins", "[policies
                 INFO("shape " << i << ", KV head " << head.id.head << ", plus " << plus);
                 const std::vector<float> scores = session->scores(head.id, {1, {}});
                 check_scores(scores, reference::kvzip(layer, head, drawn.layer.shape, plus));
-                for (std::size_t j = 0; j < scores.size(); ++j)
+                for (std::size_t j = 0; j < scores.size(); ++j) {
                     CHECK(std::isinf(scores[j]) == (j < 4));
+                    CHECK((plus || j < 4 || (scores[j] >= 0.0f && scores[j] <= 1.0f)));
+                }
             }
         }
     }

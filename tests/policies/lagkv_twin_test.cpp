@@ -87,6 +87,20 @@ std::vector<Position> sinks_and_latest(const LagCase& test, Position tokens) {
     return kept;
 }
 
+/// The rows of `positions` of one head: what it holds of a tensor.
+std::vector<float> rows_of(const std::vector<float>& tensor,
+                           const Layer& layer,
+                           std::int32_t head,
+                           const std::vector<Position>& positions) {
+    std::vector<float> rows;
+    const std::ptrdiff_t dim = layer.shape.head_dim;
+    for (const Position position : positions) {
+        const auto from = tensor.begin() + (std::ptrdiff_t{head} * layer.length + position) * dim;
+        rows.insert(rows.end(), from, from + dim);
+    }
+    return rows;
+}
+
 /// How many of the latest tokens no partition is judged in.
 Position window_of(const LagCase& test) {
     const Position free = test.held() - test.sinks;
@@ -209,5 +223,76 @@ TEST_CASE("a channel may be scaled and shifted: lagkv sees the same", "[policies
             CHECK(before->decide({}, test.limit()) == after->decide({}, test.limit()));
             CHECK(before->scores({0, 0}, test.limit()) == after->scores({0, 0}, test.limit()));
         }
+    }
+}
+
+TEST_CASE("lagkv leaves the same cache however a context is cut into pieces", "[policies][lagkv]") {
+    for (int i = 0; i < shapes; ++i) {
+        const LagCase test(i);
+        const Layer& layer = test.drawn.layer;
+        const PolicyRun run = make_policy(test.spec(""));
+        const Decision at_once = decide(*run.policy, {&layer, 1}, test.limit());
+        const Position longest = test.drawn.draw(34, 0, 1) == 0 ? 1 : 9;
+        const auto session = run.policy->start(
+            {.shape = layer.shape, .context_len = test.held(), .prompt_len = test.held()});
+        std::vector<std::vector<Position>> held(static_cast<std::size_t>(layer.shape.kv_heads));
+        for (Position begin = 0, end = 0; begin < test.held(); begin = end) {
+            end = std::min(
+                test.held(),
+                begin + test.drawn.draw(100 + static_cast<std::uint64_t>(begin), 1, longest));
+            std::vector<std::vector<float>> keys, values;
+            for (std::size_t head = 0; head < held.size(); ++head) {
+                for (Position token = begin; token < end; ++token)
+                    held[head].push_back(token);
+                const auto number = static_cast<std::int32_t>(head);
+                keys.push_back(rows_of(layer.data.keys, layer, number, held[head]));
+                values.push_back(rows_of(layer.data.values, layer, number, held[head]));
+            }
+            std::vector<HeadView> views;
+            for (std::size_t head = 0; head < held.size(); ++head)
+                views.push_back(
+                    {.id = {0, static_cast<std::int32_t>(head)},
+                     .positions = held[head],
+                     .keys = view(keys[head].data(), std::ssize(held[head]), layer.shape.head_dim),
+                     .values =
+                         view(values[head].data(), std::ssize(held[head]), layer.shape.head_dim)});
+            session->observe({.layer = 0, .block = {begin, end, false}, .heads = views});
+            const Decision decision = session->decide({begin, end, false}, test.limit());
+            session->settle(decision);
+            for (std::size_t head = 0; head < held.size(); ++head)
+                held[head] = decision[{0, static_cast<std::int32_t>(head)}];
+        }
+        INFO("shape " << i << ": " << run.spec << " in pieces of up to " << longest);
+        for (std::size_t head = 0; head < held.size(); ++head)
+            CHECK(held[head] == at_once[{0, static_cast<std::int32_t>(head)}]);
+    }
+}
+
+TEST_CASE("the order of tokens in the last partition changes no score of lagkv",
+          "[policies][lagkv]") {
+    for (int i = 0; i < shapes; ++i) {
+        const LagCase test(i);
+        const Position window = window_of(test);
+        if (window == test.held())
+            continue;
+        Layer turned = test.drawn.layer;
+        const std::ptrdiff_t dim = turned.shape.head_dim;
+        // Partitions before it are judged against its ranges alone.
+        for (std::vector<float>* tensor : {&turned.data.keys, &turned.data.values})
+            for (std::int32_t head = 0; head < turned.shape.kv_heads; ++head)
+                for (Position at = 0; at < test.lag / 2; ++at) {
+                    const auto first =
+                        tensor->begin() +
+                        (std::ptrdiff_t{head} * turned.length + test.held() - window) * dim;
+                    std::swap_ranges(first + at * dim,
+                                     first + (at + 1) * dim,
+                                     first + (test.lag - 1 - at) * dim);
+                }
+        const PolicyRun run = make_policy(test.spec(""));
+        const auto before = observed_session(*run.policy, {&test.drawn.layer, 1});
+        const auto after = observed_session(*run.policy, {&turned, 1});
+        INFO("shape " << i << ": " << run.spec);
+        CHECK(before->scores({0, 0}, test.limit()) == after->scores({0, 0}, test.limit()));
+        CHECK(before->decide({}, test.limit()) == after->decide({}, test.limit()));
     }
 }

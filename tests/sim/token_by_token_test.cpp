@@ -125,3 +125,27 @@ TEST_CASE("h2o token by token agrees with its double-precision twin", "[sim][h2o
         CHECK(judged >= heads - heads / 50);
     }
 }
+
+TEST_CASE("h2o token by token drops first what h2o over the whole prompt drops",
+          "[sim][h2o][twin]") {
+    int heads = 0, judged = 0;
+    for (int i = 0; i < shapes; ++i) {
+        OnlineCase test(i);
+        test.budget = test.trace.sequence(0).context_len - 1;
+        const ReplayRequest request = request_for(test.trace);
+        const std::string budget = std::to_string(test.budget) + 't';
+        const Decisions kept =
+            decide(request, make_policies({"h2o", "h2o:variant=online"}), budget);
+        for (std::int32_t head = 0; head < test.trace.info().shape.kv_heads; ++head, ++heads) {
+            if (!token_by_token(test, head, false))
+                continue;
+            ++judged;
+            INFO("shape " << i << ", KV head " << head);
+            const Decision& whole = kept.at({"h2o", budget, 0});
+            const Decision& online = kept.at({"h2o:variant=online", budget, 0});
+            CHECK(online[{0, head}] == whole[{0, head}]);
+        }
+    }
+    REQUIRE(heads > shapes);
+    CHECK(judged >= heads - heads / 50);
+}
