@@ -79,10 +79,10 @@ TEST_CASE("all layers and heads compete for one budget, of which as many fall as
                 const auto scores = session->scores({layer, head}, limit);
                 const auto& kept = decision[{layer, head}];
                 for (Position j = 0; j < 91; ++j) {
-                    const bool stays = std::binary_search(kept.begin(), kept.end(), j);
-                    float& bound = stays ? worst_kept : best_evicted;
+                    const bool is_kept = std::binary_search(kept.begin(), kept.end(), j);
+                    float& bound = is_kept ? worst_kept : best_evicted;
                     const float score = scores[static_cast<std::size_t>(j)];
-                    bound = stays ? std::min(bound, score) : std::max(bound, score);
+                    bound = is_kept ? std::min(bound, score) : std::max(bound, score);
                 }
             }
         CHECK(worst_kept >= best_evicted);

@@ -18,7 +18,8 @@ struct PyramidCase {
         for (std::int32_t layer = 0; layer < drawn.draw(70, 1, 4); ++layer)
             layers.push_back(
                 random_layer(first.shape, layer, first.context_len, first.length, drawn.random));
-        options = {.window = drawn.draw(71, 1, 8), .beta = double(drawn.draw(72, 1, 25))};
+        options = {.window = drawn.draw(71, 1, 8),
+                   .beta = static_cast<double>(drawn.draw(72, 1, 25))};
         spec = "pyramidkv:window=" + std::to_string(options.window) +
                ",beta=" + std::to_string(drawn.draw(72, 1, 25));
     }
