@@ -30,6 +30,11 @@ class Tap {
     virtual ~Tap() = default;
     /// Asked before a layer runs over a block.
     virtual TapRequest wants(std::int32_t layer, const Block& block) = 0;
+    /// Told after a layer put the keys and values of the block into its cache, before the queries
+    /// of the block attend. The cache of this layer may be evicted from, except the block itself.
+    virtual void appended(std::int32_t layer, const Block& block) {
+        static_cast<void>(layer), static_cast<void>(block);
+    }
     /// Handed over after the layer ran, when rows were wanted.
     virtual void take(const TapRows& rows) = 0;
 };

@@ -95,25 +95,28 @@ KvCache KvCache::copy() const {
 }
 
 void KvCache::apply(const Decision& decision) {
+    for (std::int32_t layer = 0; layer < state_->shape.layers; ++layer)
+        apply(decision, layer);
+}
+
+void KvCache::apply(const Decision& decision, std::int32_t number) {
     State& state = *state_;
-    for (std::int32_t number = 0; number < state.shape.layers; ++number) {
-        State::Layer& layer = state.layers[static_cast<std::size_t>(number)];
-        if (!changes(decision, number, layer.slots))
-            continue;
-        state.column_limit = 0;
-        state.name_positions(layer);
-        State::Rows rows;
-        for (std::int32_t head = 0; head < state.shape.kv_heads; ++head) {
-            const auto index = static_cast<std::size_t>(head);
-            const std::vector<Position>& keep = decision[{number, head}];
-            rows.push_back(rows_of(keep, layer.positions[index], layer.slots[index]));
-            layer.positions[index] = keep;
-        }
-        layer = state.rebuilt(layer, rows, room_after_eviction, false);
-        if (decision.merging() == Merging::yes)
-            for (std::int32_t head = 0; head < state.shape.kv_heads; ++head)
-                state.put(layer, head, decision.merges({number, head}));
+    State::Layer& layer = state.layers[static_cast<std::size_t>(number)];
+    if (!changes(decision, number, layer.slots))
+        return;
+    state.column_limit = 0;
+    state.name_positions(layer);
+    State::Rows rows;
+    for (std::int32_t head = 0; head < state.shape.kv_heads; ++head) {
+        const auto index = static_cast<std::size_t>(head);
+        const std::vector<Position>& keep = decision[{number, head}];
+        rows.push_back(rows_of(keep, layer.positions[index], layer.slots[index]));
+        layer.positions[index] = keep;
     }
+    layer = state.rebuilt(layer, rows, room_after_eviction, false);
+    if (decision.merging() == Merging::yes)
+        for (std::int32_t head = 0; head < state.shape.kv_heads; ++head)
+            state.put(layer, head, decision.merges({number, head}));
 }
 
 std::vector<Position> KvCache::positions(HeadId id) const {

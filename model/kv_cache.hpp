@@ -31,6 +31,8 @@ class KvCache {
     /// Drops what `decision` does not keep and puts in what it merged. The memory is given back up
     /// to some room for the next tokens. Column sums end with the first entry dropped.
     void apply(const Decision& decision);
+    /// The same in one layer.
+    void apply(const Decision& decision, std::int32_t layer);
 
     /// Positions that one head holds, ascending.
     std::vector<Position> positions(HeadId id) const;

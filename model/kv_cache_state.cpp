@@ -1,9 +1,11 @@
 #include "model/kv_cache_state.hpp"
 
+#include "core/error.hpp"
 #include "core/half.hpp"
 
 #include <algorithm>
 #include <numeric>
+#include <string>
 #include <utility>
 
 namespace kvtape::model {
@@ -103,14 +105,31 @@ void KvCache::State::reserve(Position rows) {
 }
 
 void KvCache::State::advance(Position rows) {
-    for (Layer& layer : layers) {
-        for (CacheSlot& slot : layer.slots)
-            slot.held += rows;
-        for (std::vector<Position>& positions : layer.positions)
-            for (Position i = 0; i < rows; ++i)
-                positions.push_back(length + i);
-    }
+    for (Layer& layer : layers)
+        advance(layer, rows);
     length += rows;
+}
+
+void KvCache::State::advance(Layer& layer, Position rows) const {
+    for (CacheSlot& slot : layer.slots)
+        slot.held += rows;
+    for (std::vector<Position>& positions : layer.positions)
+        for (Position i = 0; i < rows; ++i)
+            positions.push_back(length + i);
+}
+
+void KvCache::State::retreat(Layer& layer, Position rows) const {
+    for (std::vector<Position>& positions : layer.positions) {
+        if (std::ssize(positions) < rows ||
+            positions[positions.size() - static_cast<std::size_t>(rows)] != length)
+            throw internal_error(
+                "evicting before a block attends: a token of the block itself, which begins at "
+                "position " +
+                std::to_string(length) + ", is not kept");
+        positions.resize(positions.size() - static_cast<std::size_t>(rows));
+    }
+    for (CacheSlot& slot : layer.slots)
+        slot.held -= rows;
 }
 
 void KvCache::State::name_positions(Layer& layer) const {

@@ -14,6 +14,13 @@ inline constexpr Position room_after_eviction = 64;
 
 /// What a KvCache holds on its backend.
 struct KvCache::State {
+    struct Layer {
+        Buffer keys, values, column_sums;
+        std::vector<CacheSlot> slots;  ///< one for each KV head
+        /// Of every head, ascending; empty while each holds exactly the positions below `length`.
+        std::vector<std::vector<Position>> positions;
+    };
+
     State(Backend& home, const Shape& geometry, Position limit);
 
     /// Makes room for `rows` more entries in every head; keeps what is there.
@@ -23,13 +30,11 @@ struct KvCache::State {
     float* column_sums(std::int32_t index) const;
     /// Notes that `rows` tokens from position `length` on were appended to every head.
     void advance(Position rows);
+    /// The same in one layer, and taken back: in between it can be evicted from, but not these
+    /// tokens, which attention expects behind what is held.
+    void advance(Layer& layer, Position rows) const;
+    void retreat(Layer& layer, Position rows) const;
 
-    struct Layer {
-        Buffer keys, values, column_sums;
-        std::vector<CacheSlot> slots;  ///< one for each KV head
-        /// Of every head, ascending; empty while each holds exactly the positions below `length`.
-        std::vector<std::vector<Position>> positions;
-    };
     /// Rows of a buffer to keep, one list for each KV head.
     using Rows = std::vector<std::vector<std::int64_t>>;
 

@@ -100,7 +100,7 @@ struct Transformer::State {
     void embed(std::span<const std::int32_t> tokens);
     void run_layer(std::int32_t index, const Block& block, KvCache::State& cache, Tap* tap);
     void project(const LayerWeights& layer, const Activations& x, Position first);
-    void attend(std::int32_t index, const Block& block, KvCache::State& cache);
+    void attend(std::int32_t index, const Block& block, KvCache::State& cache, Tap* tap);
     void deliver(std::int32_t index,
                  const Block& block,
                  std::span<const Position> positions,
@@ -144,9 +144,18 @@ void Transformer::State::project(const LayerWeights& layer, const Activations& x
                      first);
 }
 
-void Transformer::State::attend(std::int32_t index, const Block& block, KvCache::State& cache) {
-    const std::int64_t rows = block.end - block.begin;
+void Transformer::State::attend(std::int32_t index,
+                                const Block& block,
+                                KvCache::State& cache,
+                                Tap* tap) {
+    const Position rows = block.end - block.begin;
     backend.append(work.keys.rows(rows), work.values.rows(rows), shape, cache.layer(index));
+    if (tap != nullptr) {
+        KvCache::State::Layer& layer = cache.layers[static_cast<std::size_t>(index)];
+        cache.advance(layer, rows);
+        tap->appended(index, block);
+        cache.retreat(layer, rows);
+    }
     const bool counts = block.begin < cache.column_limit;
     backend.attend({.shape = shape,
                     .queries = work.queries.rows(rows),
@@ -217,7 +226,7 @@ void Transformer::State::run_layer(std::int32_t index,
     if (request.inputs)
         inputs = gather_rows(backend, normed, request.positions, block.begin, config.hidden_size);
     project(layer, normed, block.begin);
-    attend(index, block, cache);
+    attend(index, block, cache, tap);
     backend.linear(work.attended.rows(rows),
                    *layer.output.weight,
                    layer.output.bias.get(),

@@ -21,6 +21,7 @@ struct LagKv {
     std::int32_t sinks = 16;
     double v_ratio = 1.0;
     std::vector<std::int32_t> skip = {};
+    bool use_then_compress = true;
     LagScore score_by = LagScore::lag;
     bool cross = false;
     Compat compat = Compat::none;
@@ -33,6 +34,11 @@ struct LagKv {
               "first tokens, always kept; 4 by default with compat=kvpress");
         field("v_ratio", v_ratio, Real{0.0, 1000.0}, "weight of the values' score");
         field("skip", skip, LayerList{}, "layers left uncompressed; 0+1 by default with score=l2");
+        field("use_then_compress",
+              use_then_compress,
+              Switch{},
+              "0: a running block attends to what was left of the cache before it; needs blocks "
+              "of at most lag tokens");
         field("score",
               score_by,
               Choice{"lag", "local", "l2"},
@@ -45,7 +51,9 @@ struct LagKv {
         return std::binary_search(skip.begin(), skip.end(), layer);
     }
     Needs needs() const {
-        return {.keys = true, .values = v_ratio != 0.0 && score_by != LagScore::l2};
+        return {.keys = true,
+                .values = v_ratio != 0.0 && score_by != LagScore::l2,
+                .ahead = use_then_compress ? 0 : lag};
     }
 };
 
@@ -268,10 +276,10 @@ std::unique_ptr<const Policy> make(const Arguments& arguments) {
                 "partition keeps the same share");
         return std::make_unique<LagPolicy>(std::move(method));
     }
-    if (method.v_ratio != 1.0 || !method.skip.empty())
+    if (method.v_ratio != 1.0 || !method.skip.empty() || !method.use_then_compress)
         throw usage_error(
-            "policy lagkv: v_ratio and skip do not exist with compat=kvpress; leave "
-            "them out");
+            "policy lagkv: v_ratio, skip and use_then_compress do not exist with compat=kvpress; "
+            "leave them out");
     method = read_parameters<LagKv>(arguments, {.sinks = 4});
     return std::make_unique<ScoredPolicy<LagKvpress>>(LagKvpress{std::move(method)});
 }

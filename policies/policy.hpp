@@ -106,6 +106,11 @@ struct Needs {
     /// The context goes through in blocks of that many tokens, with a decision after each, also
     /// where the schedule knows one block; 0 leaves it to the schedule.
     Position block = 0;
+    /// In a running model, blocks of at most so many tokens attend to what the decision at their
+    /// end leaves of the cache: every layer decides once its keys and values are there, and keeps
+    /// those of the block. 0: a block attends first. What is decided is the same where keys and
+    /// values are given. Only keys and values can be read.
+    Position ahead = 0;
     /// What one layer keeps depends on others: one session serves all layers, in step. Otherwise a
     /// driver may give every layer its own session where several decisions are taken.
     bool across_layers = false;

@@ -42,6 +42,7 @@ class Feasibility {
     void check(std::int32_t index) const {
         const SequenceInfo& sequence = request_.trace->sequence(index);
         const LayerParts stored = request_.trace->stored(index);
+        check_blocks(sequence);
         std::string missing = reads_attention() ? missing_rows(sequence) : "";
         if (missing.empty() && demand_.needs.statistics)
             missing = missing_statistics(sequence, stored);
@@ -91,6 +92,7 @@ class Feasibility {
         const Moments moments = policy_.policy->moments();
         const bool context_alone = demand_.needs.block > 0 || demand_.needs.repetition;
         const bool supported = (!schedule.in_blocks() || moments.blocks) &&
+                               (schedule.in_blocks() || demand_.needs.ahead == 0) &&
                                (!schedule.decoding() || moments.decoding) &&
                                (!context_alone || schedule.text() == "prefill");
         if (!supported)
@@ -105,6 +107,20 @@ class Feasibility {
                               std::string(name_of(demand_.source)) +
                               " is defined where a policy decides once; use --query-source "
                               "agnostic, or the schedule prefill or prompt");
+    }
+
+    void check_blocks(const SequenceInfo& sequence) const {
+        const Position most = demand_.needs.ahead;
+        if (most == 0)
+            return;
+        for (const Step& step : steps_of(request_.schedule, demand_.needs, sequence))
+            if (step.block.end - step.block.begin > most)
+                throw usage_error("replaying " + policy_.spec + " over sequence " + sequence.name +
+                                  ": the block of tokens " + std::to_string(step.block.begin) +
+                                  ".." + std::to_string(step.block.end - 1) +
+                                  " is longer than the " + std::to_string(most) +
+                                  " that can be compressed before they attend; use --schedule "
+                                  "block:N with a smaller N");
     }
 
     /// What the policy misses in the sequence and how to get it, or "" when nothing.
@@ -175,6 +191,9 @@ class Feasibility {
         const RowRange rows = rows_between(sequence, begin, end);
         if (rows.count == end - begin)
             return "";
+        if (end - begin == 1)
+            return "the datasets queries and logsumexp must hold the row of token " +
+                   std::to_string(begin) + ", which decides over what is held then; " + remedy;
         const std::string wanted = std::to_string(end - begin);
         const std::string what = which == "context"    ? "the last " + wanted + " context tokens"
                                  : which == "question" ? "all " + wanted + " question tokens"
@@ -254,6 +273,9 @@ std::string supported_schedules(const Policy& policy) {
     if (policy.needs().repetition)
         return "prefill (the second pass that it reads covers the context alone)";
     const Moments moments = policy.moments();
+    if (const Position most = policy.needs().ahead; most > 0)
+        return "block:N with N at most " + std::to_string(most) +
+               (moments.decoding ? ", also with +decode" : "");
     return std::string("prefill, prompt") + (moments.blocks ? ", block:N" : "") +
            (moments.decoding ? ", each also with +decode" : "");
 }

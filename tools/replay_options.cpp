@@ -32,7 +32,7 @@ std::vector<std::int32_t> read_indices(const std::string& option,
         const auto read = std::from_chars(item.data(), end, index);
         if (read.ec != std::errc() || read.ptr != end || index < 0 || index >= count)
             throw usage_error("reading " + option + ": '" + item + "' is not one of 0.." +
-                              std::to_string(count - 1));
+                              std::to_string(count - 1) + "; write a list such as 0,3,7");
         if (!indices.insert(index).second)
             throw usage_error("reading " + option + ": '" + item + "' appears twice in '" + list +
                               "'; name it once");

@@ -101,7 +101,7 @@ void InputFile::open_with(const h5::Properties& access) {
     std::array<unsigned char, 8> found{};
     if (!read_at(0, std::as_writable_bytes(std::span(found))) || found != signature)
         throw format_error(doing + ": it is not an HDF5 file (" + std::to_string(bytes_) +
-                           " bytes); expected a trace or a decision file of kvtape");
+                           " bytes); expected a trace, decisions or scores of kvtape");
     id_ = h5::File(H5Fopen(name_.c_str(), H5F_ACC_RDONLY, access.get()));
     if (!id_.valid())
         refuse_unopened(doing, bytes_);

@@ -66,6 +66,10 @@ for schedule in block:96 prefill+decode; do
         complain "$schedule, teacher-fed: $(grep -v ',1,1$' "steps-$schedule/teacher.csv")"
 done
 
+expect_success live --like four.kvtape.h5 --policy lagkv:lag=64,use_then_compress=0 --budget 25% \
+    --schedule block:64+decode --max-new-tokens 24 --teacher --out ahead --quiet
+(($(grep -c ',1,1$' ahead/teacher.csv) == 4)) || complain "decided ahead, teacher-fed: $(cat ahead/teacher.csv)"
+
 # Bad input: one line, before anything is written.
 refuse() {
     local code=$1 pattern=$2

@@ -28,6 +28,8 @@ refuse 2 'kernel.*odd' 'r_kv:kernel=4'
 refuse 2 'threshold.*-1\.\.1' 'r_kv:threshold=nan'
 refuse 2 'variant.*local\|online' 'h2o:variant=other'
 refuse 2 'recent exists with variant=factory alone' 'h2o:recent=4'
+refuse 2 'v_ratio, skip and use_then_compress do not exist' 'lagkv:compat=kvpress,use_then_compress=0'
+refuse 2 'lagkv:use_then_compress=0 with the schedule prefill.*block:N with N at most 128' 'lagkv:use_then_compress=0'
 refuse 2 'v_ratio does not exist with score=l2' 'lagkv:score=l2,v_ratio=1'
 refuse 2 'p.*0\.\.1' 'oracle_top_p:p=2'
 refuse 2 "'file' is not set" scores

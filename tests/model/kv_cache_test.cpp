@@ -68,6 +68,53 @@ double largest_error(const std::vector<float>& found, const Row& expected) {
 
 }  // namespace
 
+namespace {
+
+/// Evicts from every layer before its block attends.
+class Evicting final : public Tap {
+  public:
+    Evicting(KvCache& cache, Decision decision) : cache_(cache), decision_(std::move(decision)) {}
+    TapRequest wants(std::int32_t, const Block&) override { return {}; }
+    void appended(std::int32_t layer, const Block&) override { cache_.apply(decision_, layer); }
+    void take(const TapRows&) override {}
+
+  private:
+    KvCache& cache_;
+    Decision decision_;
+};
+
+}  // namespace
+
+TEST_CASE("evicting once a block was appended is evicting before it came", "[model][kv_cache]") {
+    SmallModel small;
+    const std::size_t more = GENERATE(1u, 3u, 21u);
+    const Position end = prompt + static_cast<Position>(more);
+    KvCache before = small.after_prompt(), within = small.after_prompt();
+    Decision decision = ragged_decision(small.config);
+    before.apply(decision);
+    for (std::int32_t layer = 0; layer < small.config.layers; ++layer)
+        for (std::int32_t head = 0; head < small.config.kv_heads; ++head)
+            for (Position position = prompt; position < end; ++position)
+                decision[{layer, head}].push_back(position);
+    Evicting tap(within, decision);
+    CHECK(small.model.forward(tail(more), within, &tap) == small.model.forward(tail(more), before));
+    CHECK(within.entries() == before.entries());
+    CHECK(within.positions({1, 0}) == before.positions({1, 0}));
+    CHECK(within.length() == end);
+}
+
+TEST_CASE("a block cannot lose its own tokens before it attends", "[model][kv_cache]") {
+    SmallModel small;
+    KvCache cache = small.after_prompt();
+    Decision decision = ragged_decision(small.config);
+    for (std::int32_t layer = 0; layer < small.config.layers; ++layer)
+        for (std::int32_t head = 0; head < small.config.kv_heads; ++head)
+            decision[{layer, head}].push_back(prompt + 1);
+    Evicting tap(cache, decision);
+    CHECK_THROWS_WITH(small.model.forward(tail(2), cache, &tap),
+                      Catch::Contains("a token of the block itself, which begins at position 30"));
+}
+
 TEST_CASE("the model goes on over what was kept as if the rest could not be seen",
           "[model][kv_cache]") {
     SmallModel small;

@@ -96,9 +96,9 @@ Engine::Prefix& Engine::prefix(Position end) {
     return *prefix_;
 }
 
-/// Greedy, until a stop token or the limit; `fed` is told of every token that went through.
-template <typename Fed>
-Answer Engine::generate(Flow& flow, const Fate& fate, const Fed& fed) const {
+/// Greedy, until a stop token or the limit; `feed` sends a token through the model.
+template <typename Feed>
+Answer Engine::generate(Flow& flow, const Fate& fate, const Feed& feed) const {
     Answer answer;
     const std::vector<std::int32_t>& stop = subject_.setting.model->config().stop_tokens;
     const auto begin = Clock::now();
@@ -110,10 +110,9 @@ Answer Engine::generate(Flow& flow, const Fate& fate, const Fed& fed) const {
         const Position position = flow.cache.length();
         if (flow.tape)
             flow.tape->set_token(position, best);
-        flow.feed({&best, 1});
+        feed(std::span(&best, 1), position);
         answer.tokens.push_back(best);
         answer.logits.push_back(flow.logits);
-        fed(position);
     }
     answer.decode_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     answer.peak_bytes = flow.peak_bytes;
@@ -176,7 +175,8 @@ Answer Engine::answer_once(const Run& run, const Session& session, const Budget&
     flow.apply(decision);
     if (step.block.end < subject_.prompt.prompt_len)
         flow.feed(tokens_of(subject_.prompt, step.block.end, subject_.prompt.prompt_len));
-    return generate(flow, fate, [](Position) {});
+    return generate(
+        flow, fate, [&](std::span<const std::int32_t> token, Position) { flow.feed(token); });
 }
 
 Engine::Taped Engine::run_taped(const PolicyRun& policy, const Budget& budget) {
@@ -198,7 +198,7 @@ Engine::Taped Engine::run_taped(const PolicyRun& policy, const Budget& budget) {
     Stepwise steps(run, budget, flow);
     for (const Step& step : run.steps()) {
         if (step.block.end > flow.cache.length())
-            flow.feed(tokens_of(subject_.prompt, flow.cache.length(), step.block.end));
+            steps.feed(tokens_of(subject_.prompt, flow.cache.length(), step.block.end), step);
         const Position at = std::max(step.block.end, subject_.prompt.context_len);
         if (const Position end = run.probes_end(at); end > at)
             flow.probe(tokens_of(recorded, at, end), at);
@@ -208,13 +208,16 @@ Engine::Taped Engine::run_taped(const PolicyRun& policy, const Budget& budget) {
         flow.feed(tokens_of(subject_.prompt, flow.cache.length(), subject_.prompt.prompt_len));
     const auto prompt_blocks =
         static_cast<std::int32_t>(subject_.setting.schedule.blocks(subject_.prompt).size());
-    Answer answer = generate(flow, steps.fate(), [&](Position position) {
+    const auto feed = [&](std::span<const std::int32_t> token, Position position) {
         if (!subject_.setting.schedule.decoding())
-            return;
+            return flow.feed(token);
         const Block block{position, position + 1, true};
         const std::int32_t index = prompt_blocks + position - subject_.prompt.prompt_len;
-        steps.take({.block = block, .index = index, .decides = true, .moment = block});
-    });
+        const Step step{.block = block, .index = index, .decides = true, .moment = block};
+        steps.feed(token, step);
+        steps.take(step);
+    };
+    Answer answer = generate(flow, steps.fate(), feed);
     return {std::move(answer), std::move(*flow.tape)};
 }
 

@@ -60,8 +60,8 @@ class Engine {
     struct Prefix;
     Prefix& prefix(Position end);
     Answer answer_once(const Run& run, const Session& session, const Budget& budget);
-    template <typename Fed>
-    Answer generate(Flow& flow, const Fate& fate, const Fed& fed) const;
+    template <typename Feed>
+    Answer generate(Flow& flow, const Fate& fate, const Feed& feed) const;
 
     Subject subject_;
     bool repeats_ = false;  ///< whether a policy asks for a second pass over the context

@@ -28,6 +28,13 @@ struct Flow {
         notice_bytes();
     }
 
+    /// The same, listened to by a `tap` that knows the tape; what it evicts in a layer is gone
+    /// before the tokens attend there.
+    void feed(std::span<const std::int32_t> tokens, Tap& tap) {
+        logits = model.forward(tokens, cache, &tap, static_cast<Position>(tokens.size()));
+        notice_bytes();
+    }
+
     /// Lets `tokens` attend from position `at` on to what is held, and takes them back: the tape
     /// then knows their queries.
     void probe(std::span<const std::int32_t> tokens, Position at) {

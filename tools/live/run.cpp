@@ -95,7 +95,59 @@ Stepwise::Stepwise(const Run& run, const Budget& budget, Flow& flow)
         caches_.emplace_back(run.shape(), flow.tape->sequence(), run.demand(), layer);
 }
 
+/// Listens to one step, and decides on every layer before it attends.
+class Stepwise::Ahead final : public Tap {
+  public:
+    Ahead(Stepwise& steps, const Step& step)
+        : steps_(steps),
+          step_(step),
+          limit_(steps.run_.limit(steps.budget_, step)),
+          all_(steps.run_.shape().layers, steps.run_.shape().kv_heads) {}
+
+    TapRequest wants(std::int32_t layer, const Block& block) override {
+        return steps_.flow_.tape->wants(layer, block);
+    }
+    void take(const TapRows& rows) override { steps_.flow_.tape->take(rows); }
+
+    void appended(std::int32_t layer, const Block& block) override {
+        Flow& flow = steps_.flow_;
+        flow.tape->collect(flow.cache, layer, block.begin, block.end);
+        steps_.run_.observe(*steps_.session_,
+                            steps_.caches_[static_cast<std::size_t>(layer)],
+                            *flow.tape,
+                            layer,
+                            step_);
+        if (!step_.decides)
+            return;
+        const Decision decision = steps_.session_->decide(step_.block, limit_);
+        steps_.settle(layer, step_, decision, limit_);
+        for (std::int32_t head = 0; head < all_.kv_heads(); ++head)
+            all_[{layer, head}] = decision[{layer, head}];
+        flow.cache.apply(decision, layer);
+    }
+
+    /// What was decided, layer by layer.
+    const Decision& decision() const { return all_; }
+
+  private:
+    Stepwise& steps_;
+    const Step& step_;
+    Limit limit_;
+    Decision all_;
+};
+
+void Stepwise::feed(std::span<const std::int32_t> tokens, const Step& step) {
+    if (!ahead())
+        return flow_.feed(tokens);
+    Ahead tap(*this, step);
+    flow_.feed(tokens, tap);
+    if (step.decides)
+        session_->settle(tap.decision());
+}
+
 void Stepwise::take(const Step& step) {
+    if (ahead())
+        return;
     const Shape& shape = run_.shape();
     for (std::int32_t layer = 0; layer < shape.layers; ++layer)
         run_.observe(*session_, caches_[static_cast<std::size_t>(layer)], *flow_.tape, layer, step);
@@ -103,15 +155,20 @@ void Stepwise::take(const Step& step) {
         return;
     const Limit limit = run_.limit(budget_, step);
     const Decision decision = session_->decide(step.block, limit);
-    for (std::int32_t layer = 0; layer < shape.layers; ++layer) {
-        LayerCache& cache = caches_[static_cast<std::size_t>(layer)];
-        for (std::int32_t head = 0; head < shape.kv_heads; ++head)
-            run_.note(
-                fate_, {layer, head}, cache.positions(head), step, *session_, decision, limit);
-        cache.apply(decision);
-    }
+    for (std::int32_t layer = 0; layer < shape.layers; ++layer)
+        settle(layer, step, decision, limit);
     session_->settle(decision);
     flow_.apply(decision);
+}
+
+void Stepwise::settle(std::int32_t layer,
+                      const Step& step,
+                      const Decision& decision,
+                      const Limit& limit) {
+    LayerCache& cache = caches_[static_cast<std::size_t>(layer)];
+    for (std::int32_t head = 0; head < run_.shape().kv_heads; ++head)
+        run_.note(fate_, {layer, head}, cache.positions(head), step, *session_, decision, limit);
+    cache.apply(decision);
 }
 
 }  // namespace kvtape::live

@@ -87,11 +87,20 @@ class Stepwise {
   public:
     Stepwise(const Run& run, const Budget& budget, Flow& flow);
 
-    /// The tokens of the step went through the model: shows them, decides, and evicts.
+    /// Sends the tokens of the step through the model. A policy that decides before they attend has
+    /// decided and evicted when this returns.
+    void feed(std::span<const std::int32_t> tokens, const Step& step);
+    /// The tokens of the step went through the model: shows them, decides, and evicts, unless that
+    /// was done before they attended.
     void take(const Step& step);
     const Fate& fate() const { return fate_; }
 
   private:
+    class Ahead;
+    bool ahead() const { return run_.demand().needs.ahead > 0; }
+    /// Carries out the decision on one layer, short of evicting from the running cache.
+    void settle(std::int32_t layer, const Step& step, const Decision& decision, const Limit& limit);
+
     const Run& run_;
     const Budget& budget_;
     Flow& flow_;

@@ -64,17 +64,20 @@ void Tape::take(const TapRows& rows) {
 }
 
 void Tape::collect(const model::KvCache& cache, Position begin, Position end) {
+    for (std::int32_t index = 0; index < shape_.layers; ++index)
+        collect(cache, index, begin, end);
+}
+
+void Tape::collect(const model::KvCache& cache, std::int32_t index, Position begin, Position end) {
     const Eigen::Index dim = shape_.head_dim, tokens = sequence_.length();
-    for (std::int32_t index = 0; index < shape_.layers; ++index) {
-        LayerData& layer = layers_[static_cast<std::size_t>(index)];
-        for (std::int32_t head = 0; head < shape_.kv_heads; ++head) {
-            const HeadId id{index, head};
-            const Position first = cache.held(id) - (end - begin);
-            const std::vector<float> keys = cache.keys(id, first), values = cache.values(id, first);
-            const Eigen::Index to = (head * tokens + begin) * dim;
-            std::copy(keys.begin(), keys.end(), layer.keys.begin() + to);
-            std::copy(values.begin(), values.end(), layer.values.begin() + to);
-        }
+    LayerData& layer = layers_[static_cast<std::size_t>(index)];
+    for (std::int32_t head = 0; head < shape_.kv_heads; ++head) {
+        const HeadId id{index, head};
+        const Position first = cache.held(id) - (end - begin);
+        const std::vector<float> keys = cache.keys(id, first), values = cache.values(id, first);
+        const Eigen::Index to = (head * tokens + begin) * dim;
+        std::copy(keys.begin(), keys.end(), layer.keys.begin() + to);
+        std::copy(values.begin(), values.end(), layer.values.begin() + to);
     }
 }
 

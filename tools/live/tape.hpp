@@ -23,6 +23,7 @@ class Tape final : public Tap {
     void take(const TapRows& rows) override;
     /// Takes keys and values of the positions `[begin, end)`, the newest entries of the cache.
     void collect(const model::KvCache& cache, Position begin, Position end);
+    void collect(const model::KvCache& cache, std::int32_t layer, Position begin, Position end);
     /// Takes the column sums of everything the cache has seen; before anything is evicted.
     void collect_column_sums(const model::KvCache& cache);
 

@@ -160,7 +160,7 @@ void print_page(std::ostream& out, const PolicyInfo& info) {
         {"schedules", supported_schedules(*run.policy)},
         {"needs", needs.empty() ? "nothing but positions" : needs}};
     if (!info.variants.empty())
-        facts.push_back({"compat", std::string(info.variants)});
+        facts.push_back({"variants", std::string(info.variants)});
     print_columns(out, facts);
     const std::vector<Parameter> parameters = info.parameters();
     out << (parameters.empty() ? "\nno parameters\n" : "\nparameters\n");
