@@ -244,7 +244,8 @@ void expect_curves(const ReplayRequest& request, std::span<const ReplayTask> tas
 }  // namespace
 
 bool has_curve(const PolicyRun& policy) {
-    return policy.info->nested && policy.policy->needs().block == 0;
+    const Needs needs = policy.policy->needs();
+    return policy.info->nested && needs.block == 0 && needs.ahead == 0;
 }
 
 std::string curve_table(const ReplayRequest& request,

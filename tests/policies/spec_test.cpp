@@ -107,8 +107,8 @@ TEST_CASE("a base is refused by policies that decide by themselves", "[policies]
 
 TEST_CASE("combinations without a meaning are refused", "[policies][spec]") {
     CHECK(says(refusal("lagkv:cross=1"), "needs compat=kvpress"));
-    CHECK(says(refusal("lagkv:v_ratio=0.5,compat=kvpress"), "v_ratio and skip"));
-    CHECK(says(refusal("lagkv:skip=0,compat=kvpress"), "v_ratio and skip"));
+    CHECK(says(refusal("lagkv:v_ratio=0.5,compat=kvpress"), "v_ratio, skip and use_then_compress"));
+    CHECK(says(refusal("lagkv:skip=0,compat=kvpress"), "v_ratio, skip and use_then_compress"));
     CHECK(says(refusal("lagkv:score=l2,v_ratio=1"), "v_ratio does not exist with score=l2"));
     CHECK(says(refusal("lagkv:score=local,compat=kvpress"), "score=local does not exist"));
     CHECK(says(refusal("h2o:recent=3"), "recent exists with variant=factory alone"));
@@ -128,12 +128,15 @@ TEST_CASE("parameters echo every value used with sorted keys", "[policies][spec]
     CHECK(
         echo("snapkv:window=32,kernel=7") ==
         R"({"group":"after","kernel":7,"pool":"avg","reduce":"mean","votes":"mean","window":32})");
-    CHECK(echo("lagkv:skip=0+3,v_ratio=0.5") ==
-          R"({"cross":0,"lag":128,"score":"lag","sinks":16,"skip":[0,3],"v_ratio":0.5})");
-    CHECK(echo("lagkv:compat=kvpress") ==
-          R"({"compat":"kvpress","cross":0,"lag":128,"score":"lag","sinks":4,"v_ratio":1.0})");
-    CHECK(echo("lagkv:compat=kvpress,sinks=8") ==
-          R"({"compat":"kvpress","cross":0,"lag":128,"score":"lag","sinks":8,"v_ratio":1.0})");
+    CHECK(
+        echo("lagkv:skip=0+3,v_ratio=0.5") ==
+        R"({"cross":0,"lag":128,"score":"lag","sinks":16,"skip":[0,3],"use_then_compress":1,"v_ratio":0.5})");
+    CHECK(
+        echo("lagkv:compat=kvpress") ==
+        R"({"compat":"kvpress","cross":0,"lag":128,"score":"lag","sinks":4,"use_then_compress":1,"v_ratio":1.0})");
+    CHECK(
+        echo("lagkv:compat=kvpress,sinks=8") ==
+        R"({"compat":"kvpress","cross":0,"lag":128,"score":"lag","sinks":8,"use_then_compress":1,"v_ratio":1.0})");
 }
 
 TEST_CASE("every policy of the table is complete and runs with its defaults", "[policies][spec]") {
