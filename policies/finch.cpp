@@ -47,12 +47,12 @@ struct Finch {
 }  // namespace
 
 PolicyInfo finch() {
-    return {
-        .name = "finch",
-        .summary = "keeps what the question attends to, every row at its own weight",
-        .source = "Corallo and Papotti, arXiv:2408.00167; kept sets do not depend on re-rotation",
-        .parameters = parameters_of<Finch>,
-        .make = make_scored<Finch>};
+    return {.name = "finch",
+            .summary = "keeps what the question attends to, every row at its own weight",
+            .source = "Corallo and Papotti, arXiv:2408.00167",
+            .variants = "rerotate(finch): the authors' cache, numbered without gaps",
+            .parameters = parameters_of<Finch>,
+            .make = make_scored<Finch>};
 }
 
 }  // namespace kvtape::policies

@@ -198,12 +198,7 @@ class LagPolicy final : public Policy {
     Needs needs() const override { return method_.needs(); }
     Moments moments() const override { return {.blocks = true, .decoding = true}; }
     Json parameters() const override { return echo_parameters(method_); }
-    void expect_fit(const Shape& shape) const override {
-        if (!method_.skip.empty() && method_.skip.back() >= shape.layers)
-            throw usage_error("skip names layer " + std::to_string(method_.skip.back()) +
-                              ", but the model has the layers 0.." +
-                              std::to_string(shape.layers - 1));
-    }
+    void expect_fit(const Shape& shape) const override { expect_layers(method_.skip, shape); }
     std::unique_ptr<Session> start(const SessionContext& context) const override {
         return std::make_unique<LagSession>(method_, context);
     }

@@ -8,7 +8,7 @@ namespace {
 /// Keeps the first tokens, which draw attention whatever they say, and the latest ones. A budget
 /// that does not exceed the sinks keeps sinks only. Keys keep their original positions; the
 /// authors' code turns them to their places in the cache, which changes what they answer, not which
-/// are kept.
+/// are kept: rerotate(streaming_llm).
 struct StreamingLlm {
     std::int32_t sinks = 4;
 
@@ -29,6 +29,7 @@ PolicyInfo streaming_llm() {
     return {.name = "streaming_llm",
             .summary = "keeps the first tokens and the latest ones",
             .source = "Xiao et al., arXiv:2309.17453",
+            .variants = "rerotate(streaming_llm): the authors' cache, numbered without gaps",
             .parameters = parameters_of<StreamingLlm>,
             .make = make_scored<StreamingLlm>};
 }

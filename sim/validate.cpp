@@ -45,7 +45,9 @@ Rule rule_of(const PolicyRun& policy) {
     const Json parameters = policy.policy->parameters();
     const auto compat = parameters.find("compat");
     const bool kvpress = compat != parameters.end() && *compat == "kvpress";
-    return {.budget = policy.info->budget_rule, .compat = kvpress ? Compat::kvpress : Compat::none};
+    const bool skips_layers = parameters.contains("skip");
+    return {.budget = skips_layers ? BudgetRule::own : policy.info->budget_rule,
+            .compat = kvpress ? Compat::kvpress : Compat::none};
 }
 
 void validate(std::span<const Position> keep,

@@ -114,6 +114,12 @@ std::string LayerList::text(const std::vector<std::int32_t>& value) const {
     return list;
 }
 
+void expect_layers(const std::vector<std::int32_t>& skip, const Shape& shape) {
+    if (!skip.empty() && skip.back() >= shape.layers)
+        throw usage_error("skip names layer " + std::to_string(skip.back()) +
+                          ", but the model has the layers 0.." + std::to_string(shape.layers - 1));
+}
+
 void check_arguments(const Arguments& arguments, std::span<const Parameter> known) {
     if (!arguments.base.empty())
         throw usage_error("policy " + arguments.name + " takes no base policy, found '" +

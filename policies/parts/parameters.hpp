@@ -135,6 +135,10 @@ struct LayerList {
     std::string range() const { return "layers joined by +"; }
 };
 
+/// Throws a usage error when `skip`, ascending, names a layer that a model of this shape does not
+/// have.
+void expect_layers(const std::vector<std::int32_t>& skip, const Shape& shape);
+
 /// Visits the fields to describe them.
 struct ParameterLister {
     std::vector<Parameter> found;

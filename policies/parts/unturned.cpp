@@ -5,7 +5,7 @@
 namespace kvtape {
 namespace {
 
-/// Turns the pairs of a key at `position`, by the angle that undoes it where `back`.
+/// By the angle of `position`, or by the one that undoes it where `back`.
 void turn(const Rotation& rotation, Position position, bool back, float* key) {
     for (std::size_t i = 0; i < rotation.inv_freq.size(); ++i) {
         const SineCosine angle = rotation.turn(position, i);
@@ -24,6 +24,10 @@ Matrix unturned_keys(const HeadView& head, const Rotation& rotation) {
     for (Eigen::Index i = 0; i < keys.rows(); ++i)
         turn(rotation, head.positions[static_cast<std::size_t>(i)], true, keys.row(i).data());
     return keys;
+}
+
+void turn_key(const Rotation& rotation, Position by, std::span<float> key) {
+    turn(rotation, by < 0 ? -by : by, by < 0, key.data());
 }
 
 void turn_keys(Merges& merges, const Rotation& rotation) {

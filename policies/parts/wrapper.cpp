@@ -9,11 +9,6 @@
 namespace kvtape {
 namespace {
 
-[[noreturn]] void refuse(const Arguments& wrapper, const std::string& reason) {
-    throw usage_error("policy " + wrapper.name + ": " + reason +
-                      "; name one base that scores, as in " + wrapper.name + "(snapkv)");
-}
-
 /// Whether what follows a comma outside of parentheses is no parameter.
 bool names_several(std::string_view spec) {
     int depth = 0;
@@ -30,30 +25,40 @@ bool names_several(std::string_view spec) {
 
 }  // namespace
 
-ScoringBase::ScoringBase(const Arguments& wrapper, std::string_view fallback, Allotting allotting) {
+void refuse_base(const Arguments& wrapper, const std::string& reason) {
+    throw usage_error("policy " + wrapper.name + ": " + reason +
+                      "; name one base that scores, as in " + wrapper.name + "(snapkv)");
+}
+
+PolicyRun make_base(const Arguments& wrapper, std::string_view fallback) {
     if (names_several(wrapper.base))
-        refuse(wrapper, "it takes one base, found '" + wrapper.base.substr(0, 80) + "'");
-    run_ = make_policy(wrapper.base.empty() ? fallback : std::string_view(wrapper.base),
+        refuse_base(wrapper, "it takes one base, found '" + wrapper.base.substr(0, 80) + "'");
+    return make_policy(wrapper.base.empty() ? fallback : std::string_view(wrapper.base),
                        policies::all(),
                        wrapper.files);
+}
+
+ScoringBase::ScoringBase(const Arguments& wrapper, std::string_view fallback, Allotting allotting) {
+    run_ = make_base(wrapper, fallback);
     scoring_ = dynamic_cast<const ScoringPolicy*>(run_.policy.get());
     if (scoring_ == nullptr)
-        refuse(wrapper,
-               run_.info->wraps ? name() + " wraps a policy itself and does not score tokens"
-                                : name() + " cuts by a rule of its own, not by scores alone");
+        refuse_base(wrapper,
+                    run_.info->wraps ? name() + " wraps a policy itself and does not score tokens"
+                                     : name() + " cuts by a rule of its own, not by scores alone");
     if (!scoring_->scores())
-        refuse(wrapper, name() + " does not score tokens: it keeps them by their place");
+        refuse_base(wrapper, name() + " does not score tokens: it keeps them by their place");
     if (scoring_->needs().block > 0)
-        refuse(wrapper, run_.spec + " decides after every token, by what it kept before");
+        refuse_base(wrapper, run_.spec + " decides after every token, by what it kept before");
     if (allotting == Allotting::by_base)
         return;
     if (run_.info->budget_rule == BudgetRule::own)
-        refuse(wrapper,
-               name() + " gives heads budgets of its own, which " + wrapper.name + " would undo");
+        refuse_base(
+            wrapper,
+            name() + " gives heads budgets of its own, which " + wrapper.name + " would undo");
     if (scoring_->parameters().value("compat", "") == "kvpress")
-        refuse(wrapper,
-               "the base's compat=kvpress is an arithmetic of budgets, which " + wrapper.name +
-                   " does itself");
+        refuse_base(wrapper,
+                    "the base's compat=kvpress is an arithmetic of budgets, which " + wrapper.name +
+                        " does itself");
 }
 
 Json ScoringBase::echo(Json values) const {

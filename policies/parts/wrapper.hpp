@@ -10,6 +10,13 @@
 
 namespace kvtape {
 
+/// The one policy in the parentheses of `wrapper` or, where there are none, `fallback`. More than
+/// one is a usage error.
+PolicyRun make_base(const Arguments& wrapper, std::string_view fallback);
+
+/// A usage error that says why a base makes no sense.
+[[noreturn]] void refuse_base(const Arguments& wrapper, const std::string& reason);
+
 /// Who says how many tokens a head keeps.
 enum class Allotting {
     by_base,     ///< the base, by its own arithmetic

@@ -39,6 +39,7 @@ std::vector<std::string> specs() {
                                 "laser_kv:lsh=frequency_rank,window_softmax=1",
                                 "snapkv:window=16,pool=max,group=before",
                                 "knorm:compat=kvpress",
+                                "rerotate(tova)",
                                 "streaming_llm:sinks=40",
                                 "snapkv:window=400",
                                 "expected_attention:covariance=0,future=9,sinks=0",

@@ -109,6 +109,7 @@ TEST_CASE("combinations without a meaning are refused", "[policies][spec]") {
     CHECK(says(refusal("lagkv:cross=1"), "needs compat=kvpress"));
     CHECK(says(refusal("lagkv:v_ratio=0.5,compat=kvpress"), "v_ratio, skip and use_then_compress"));
     CHECK(says(refusal("lagkv:skip=0,compat=kvpress"), "v_ratio, skip and use_then_compress"));
+    CHECK(says(refusal("knorm:skip=1+0"), "layers joined by +"));
     CHECK(says(refusal("lagkv:score=l2,v_ratio=1"), "v_ratio does not exist with score=l2"));
     CHECK(says(refusal("lagkv:score=local,compat=kvpress"), "score=local does not exist"));
     CHECK(says(refusal("h2o:recent=3"), "recent exists with variant=factory alone"));

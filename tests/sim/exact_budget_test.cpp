@@ -27,6 +27,20 @@ TEST_CASE("variants that follow kvpress keep what kvpress keeps, at most one tok
     CHECK(shorter > 0);
 }
 
+TEST_CASE("skipped layers of knorm keep everything, the others their budget", "[sim][replay]") {
+    const SyntheticTrace trace({.sequences = 1, .context = 100});
+    const Decisions decisions = decide(request_for(trace), make_policies({"knorm:skip=1"}), "0.1");
+    const Decision& decision = decisions.begin()->second;
+    REQUIRE(decision.layers() > 1);
+    for (std::int32_t layer = 0; layer < decision.layers(); ++layer)
+        for (std::int32_t head = 0; head < decision.kv_heads(); ++head)
+            CHECK(std::ssize(decision[{layer, head}]) == (layer == 1 ? 100 : 10));
+    const std::string message = refusal(ErrorKind::usage, [&] {
+        decide(request_for(trace), make_policies({"knorm:skip=99"}), "0.1");
+    });
+    CHECK(mentions(message, "skip names layer 99"));
+}
+
 TEST_CASE("an empty context keeps nothing, in the arithmetic of kvpress too", "[sim][replay]") {
     const SyntheticTrace trace(
         {.sequences = 1, .context = 0, .question = 9, .needle_begin = 0, .needle_end = 0});
