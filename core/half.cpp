@@ -85,7 +85,8 @@ void decode(ElementType type, std::span<const std::byte> stored, std::span<float
     expect_equal_sizes(stored.size(), out.size() * static_cast<std::size_t>(bytes_of(type)));
     switch (type) {
         case ElementType::float32:
-            std::memcpy(out.data(), stored.data(), stored.size());
+            if (!stored.empty())
+                std::memcpy(out.data(), stored.data(), stored.size());
             return;
         case ElementType::float16:
             return float16_to_float(as_halves(stored), out);
@@ -100,7 +101,8 @@ void encode(ElementType type, std::span<const float> values, std::span<std::byte
                                           out.size() / 2);
     switch (type) {
         case ElementType::float32:
-            std::memcpy(out.data(), values.data(), out.size());
+            if (!values.empty())
+                std::memcpy(out.data(), values.data(), out.size());
             return;
         case ElementType::float16:
             return float_to_float16(values, halves);

@@ -411,7 +411,8 @@ std::ptrdiff_t copy_below(const std::int32_t* places,
         const std::ptrdiff_t found = copy_lanes_below(places + i, limit, from + i, lanes);
         if (found > room - used)
             return room + 1;
-        __builtin_memcpy(out + used, lanes, static_cast<std::size_t>(found) * sizeof *out);
+        for (std::ptrdiff_t lane = 0; lane < found; ++lane)
+            out[used + lane] = lanes[lane];
         used += found;
     }
     for (; i < count; ++i)
