@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs kvtape's benchmarks beside kvpress and transformers, one after the other on the same machine, and prints the
+# Runs kvtape's benchmarks beside kvpress, numpy and transformers, one after the other on the same machine, and prints the
 # ratios. Virtual environments are made in .venv/ of the project, once.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
@@ -22,6 +22,9 @@ environment() {
 "$program" bench scorers prompt --threads "$threads" --repetitions "$repetitions" | tee "$results/kvtape"
 "$(environment kvpress)" tests/bench/kvpress/score.py --threads "$threads" --repetitions "$repetitions" |
     tee "$results/kvpress"
+"$(environment numpy)" tests/bench/numpy/score.py --threads "$threads" --repetitions "$repetitions" |
+    tee "$results/numpy"
+"$program" bench scorers --policy ems --threads "$threads" --repetitions "$repetitions" | tee "$results/ems"
 "$(environment transformers)" tests/bench/transformers/prompt.py --model data/needle-model --threads "$threads" \
     --repetitions "$repetitions" | tee "$results/transformers"
 
@@ -43,6 +46,12 @@ pairs = [
     ("score snapkv", "kvpress snapkv"),
     ("score tova", "kvpress tova"),
     ("score expected_attention", "kvpress expected_attention"),
+    ("score keydiff", "kvpress keydiff"),
+    ("score ems", "numpy ems"),
+    ("score h2o", "numpy h2o"),
+    ("score r_kv", "numpy r_kv"),
+    ("decide adakv", "numpy adakv"),
+    ("hash laser_kv", "numpy laser_kv"),
     ("prompt", "transformers prompt"),
     ("prompt with recording in memory", "transformers prompt"),
     ("prompt with recording into a file", "transformers prompt"),

@@ -26,6 +26,10 @@ class RandomTrace final : public Trace {
                        .softmax_scale = 0.125,
                        .element_type = ElementType::float32};
         info_.sliding_window.resize(4);
+        Json inv_freq = Json::array();
+        for (int i = 0; i < 32; ++i)
+            inv_freq.push_back(std::pow(1e4, -i / 32.0));
+        info_.rope = Json{{"inv_freq", inv_freq}}.dump();
         sequence_.name = "0000";
         sequence_.context_len = context;
         sequence_.prompt_len = context + question;

@@ -12,7 +12,7 @@ import statistics
 import time
 
 import torch
-from kvpress import ExpectedAttentionPress, KnormPress, LagKVPress, SnapKVPress, TOVAPress
+from kvpress import ExpectedAttentionPress, KeyDiffPress, KnormPress, LagKVPress, SnapKVPress, TOVAPress
 
 
 class Attention(torch.nn.Module):
@@ -88,6 +88,7 @@ def main():
 
     presses = {
         "knorm": KnormPress(0.5),
+        "keydiff": KeyDiffPress(0.5),
         "lagkv": LagKVPress(0.5),
         "snapkv": SnapKVPress(0.5, window_size=64, kernel_size=5),
         "tova": TOVAPress(0.5),
