@@ -1,4 +1,3 @@
-#include "core/parallel.hpp"
 #include "policies/parts/critical.hpp"
 #include "policies/parts/head_budgets.hpp"
 
@@ -38,17 +37,8 @@ class CriticalAdaSession final : public Session {
     }
 
     Decision decide(const Block&, const Limit& limit) const override {
-        const std::int32_t kv_heads = context_.shape.kv_heads;
-        Decision decision(context_.shape.layers, kv_heads);
-        const auto layers = static_cast<std::size_t>(context_.shape.layers);
-        parallel_for(layers, context_.threads, [&](std::size_t i) {
-            const auto layer = static_cast<std::int32_t>(i);
-            const std::vector<Position> tokens = budgets_.tokens(layer, limit);
-            for (std::int32_t head = 0; head < kv_heads; ++head)
-                decision[{layer, head}] =
-                    stages_.keep({layer, head}, tokens[static_cast<std::size_t>(head)]);
-        });
-        return decision;
+        return budgets_.decide(
+            context_, limit, [&](HeadId id, Position tokens) { return stages_.keep(id, tokens); });
     }
 
     std::vector<float> scores(HeadId id, const Limit& limit) const override {

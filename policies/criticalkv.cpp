@@ -1,4 +1,3 @@
-#include "core/parallel.hpp"
 #include "policies/parts/critical.hpp"
 
 #include <cstdint>
@@ -29,15 +28,9 @@ class CriticalSession final : public Session {
     void observe(const LayerView& layer) override { stages_.observe(layer); }
 
     Decision decide(const Block&, const Limit& limit) const override {
-        const std::int32_t kv_heads = context_.shape.kv_heads;
-        Decision decision(context_.shape.layers, kv_heads);
-        const auto heads = static_cast<std::size_t>(context_.shape.layers * kv_heads);
-        parallel_for(heads, context_.threads, [&](std::size_t i) {
-            const auto number = static_cast<std::int32_t>(i);
-            const HeadId id{number / kv_heads, number % kv_heads};
-            decision[id] = stages_.keep(id, tokens(id, limit));
+        return HeadOrder(context_.shape).decide(context_.threads, [&](HeadId id) {
+            return stages_.keep(id, tokens(id, limit));
         });
-        return decision;
     }
 
     std::vector<float> scores(HeadId id, const Limit& limit) const override {

@@ -50,7 +50,8 @@ class DuoSession final : public Session {
   public:
     DuoSession(const DuoAttention& method, const SessionContext& context)
         : method_(method),
-          shape_(context.shape) {
+          shape_(context.shape),
+          heads_(shape_) {
         const std::vector<double> values = method.values.by_kv_head(shape_);
         order_.resize(values.size());
         std::iota(order_.begin(), order_.end(), std::size_t{0});
@@ -62,7 +63,7 @@ class DuoSession final : public Session {
 
     void observe(const LayerView& layer) override {
         for (const HeadView& head : layer.heads)
-            held_[index(head.id)].assign(head.positions.begin(), head.positions.end());
+            held_[heads_[head.id]].assign(head.positions.begin(), head.positions.end());
     }
 
     Decision decide(const Block&, const Limit& limit) const override {
@@ -78,19 +79,13 @@ class DuoSession final : public Session {
         const std::int64_t streaming = method_.streaming(std::ssize(taking_part), held, limit);
         for (std::size_t i = 0; i < taking_part.size(); ++i) {
             const std::size_t head = taking_part[i];
-            const auto number = static_cast<std::int32_t>(head);
-            decision[{number / shape_.kv_heads, number % shape_.kv_heads}] =
+            decision[heads_.id(head)] =
                 static_cast<std::int64_t>(i) < streaming ? ends(held_[head], limit) : held_[head];
         }
         return decision;
     }
 
   private:
-    std::size_t index(HeadId id) const {
-        return static_cast<std::size_t>(id.layer) * static_cast<std::size_t>(shape_.kv_heads) +
-               static_cast<std::size_t>(id.head);
-    }
-
     /// Sinks and recent tokens; by budget never more of them than it holds.
     std::vector<Position> ends(const std::vector<Position>& held, const Limit& limit) const {
         const auto all = static_cast<Position>(held.size());
@@ -105,6 +100,7 @@ class DuoSession final : public Session {
 
     const DuoAttention& method_;
     Shape shape_;
+    HeadOrder heads_;
     std::vector<std::size_t> order_;  ///< heads, the lowest value first
     std::vector<std::vector<Position>> held_;
 };

@@ -1,4 +1,3 @@
-#include "core/parallel.hpp"
 #include "policies/parts/head_values.hpp"
 #include "policies/parts/wrapper.hpp"
 
@@ -31,21 +30,18 @@ class HeadSession final : public Session {
                 const SessionContext& context)
         : method_(method),
           base_(std::move(base)),
-          shape_(context.shape),
+          heads_(context.shape),
           threads_(context.threads),
-          importance_(method.importance.by_kv_head(shape_)) {}
+          importance_(method.importance.by_kv_head(context.shape)) {}
 
     void observe(const LayerView& layer) override { base_->observe(layer); }
 
     Decision decide(const Block&, const Limit& limit) const override {
-        Decision decision(shape_.layers, shape_.kv_heads);
         const std::vector<Position> tokens = allotted(limit);
-        parallel_for(tokens.size(), threads_, [&](std::size_t i) {
-            const HeadId id = head(i);
+        return heads_.decide(threads_, [&](HeadId id) {
             const Position held = base_->held(id);
-            decision[id] = base_->keep(id, limit.tokens < held ? std::min(tokens[i], held) : held);
+            return base_->keep(id, limit.tokens < held ? std::min(tokens[heads_[id]], held) : held);
         });
-        return decision;
     }
 
     std::vector<float> scores(HeadId id, const Limit& limit) const override {
@@ -53,11 +49,6 @@ class HeadSession final : public Session {
     }
 
   private:
-    HeadId head(std::size_t i) const {
-        const auto number = static_cast<std::int32_t>(i);
-        return {number / shape_.kv_heads, number % shape_.kv_heads};
-    }
-
     /// What the base keeps by rule stands outside: floor and pool are of the tokens beyond.
     std::vector<Position> allotted(const Limit& limit) const {
         const std::size_t heads = importance_.size();
@@ -76,7 +67,7 @@ class HeadSession final : public Session {
 
     const HeadKv& method_;
     std::unique_ptr<ScoredSession> base_;
-    Shape shape_;
+    HeadOrder heads_;
     int threads_;
     std::vector<double> importance_;
 };

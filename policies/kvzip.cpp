@@ -3,6 +3,7 @@
 #include "core/parallel.hpp"
 #include "core/topk.hpp"
 #include "policies/parts/finite.hpp"
+#include "policies/parts/heads.hpp"
 #include "policies/parts/parameters.hpp"
 #include "policies/parts/projected_values.hpp"
 
@@ -116,8 +117,8 @@ class ZipSession final : public Session {
     ZipSession(const KvZip& method, const SessionContext& context)
         : method_(method),
           context_(context),
-          heads_(static_cast<std::size_t>(context.shape.layers) *
-                 static_cast<std::size_t>(context.shape.kv_heads)) {}
+          order_(context.shape),
+          heads_(order_.count()) {}
 
     void observe(const LayerView& layer) override {
         parallel_for(layer.heads.size(), context_.threads, [&](std::size_t i) {
@@ -127,7 +128,7 @@ class ZipSession final : public Session {
             std::fill_n(scores.begin(),
                         std::min<std::size_t>(sinks, scores.size()),
                         std::numeric_limits<float>::infinity());
-            heads_[index(view.id)] = std::move(scores);
+            heads_[order_[view.id]] = std::move(scores);
         });
         rankings_.clear();
     }
@@ -149,7 +150,7 @@ class ZipSession final : public Session {
     }
 
     std::vector<float> scores(HeadId head, const Limit&) const override {
-        return heads_[index(head)];
+        return heads_[order_[head]];
     }
 
   private:
@@ -162,12 +163,6 @@ class ZipSession final : public Session {
         std::vector<Entry> order;
         std::int64_t heads = 0;
     };
-
-    std::size_t index(HeadId id) const {
-        return static_cast<std::size_t>(id.layer) *
-                   static_cast<std::size_t>(context_.shape.kv_heads) +
-               static_cast<std::size_t>(id.head);
-    }
 
     /// Of `entries` of so many heads: a ratio drops floor((1 - ratio) * entries) of them.
     static std::int64_t kept_of(std::int64_t entries, std::int64_t heads, const Limit& limit) {
@@ -194,7 +189,7 @@ class ZipSession final : public Session {
         std::vector<float> scores;
         for (HeadId id{first, 0}; id.layer < end; ++id.layer)
             for (id.head = 0; id.head < context_.shape.kv_heads; ++id.head) {
-                const std::vector<float>& own = heads_[index(id)];
+                const std::vector<float>& own = heads_[order_[id]];
                 scores.insert(scores.end(), own.begin(), own.end());
                 for (Position position = 0; position < std::ssize(own); ++position)
                     entries.push_back({id, position});
@@ -208,6 +203,7 @@ class ZipSession final : public Session {
 
     const KvZip& method_;
     SessionContext context_;
+    HeadOrder order_;
     std::vector<std::vector<float>> heads_;
     mutable std::vector<Ranking> rankings_;  ///< made by the first decision
 };

@@ -63,18 +63,16 @@ class LagSession final : public Session {
   public:
     LagSession(const LagKv& method, const SessionContext& context)
         : method_(method),
-          context_(context) {
-        const auto heads = static_cast<std::size_t>(context.shape.layers) *
-                           static_cast<std::size_t>(context.shape.kv_heads);
-        heads_.resize(
-            heads,
-            {.base = method.sinks, .layout = {}, .positions = {}, .scores = {}, .places = {}});
-    }
+          context_(context),
+          order_(context.shape),
+          heads_(
+              order_.count(),
+              {.base = method.sinks, .layout = {}, .positions = {}, .scores = {}, .places = {}}) {}
 
     void observe(const LayerView& layer) override {
         parallel_for(layer.heads.size(), context_.threads, [&](std::size_t i) {
             const HeadView& view = layer.heads[i];
-            Head& head = heads_[index(view.id)];
+            Head& head = heads_[order_[view.id]];
             const auto held = static_cast<Position>(view.positions.size());
             head.positions.assign(view.positions.begin(), view.positions.end());
             head.layout = lag_layout(held, head.base, method_.lag);
@@ -87,28 +85,21 @@ class LagSession final : public Session {
     }
 
     Decision decide(const Block&, const Limit& limit) const override {
-        const std::int32_t kv_heads = context_.shape.kv_heads;
-        Decision decision(context_.shape.layers, kv_heads);
-        parallel_for(heads_.size(), context_.threads, [&](std::size_t i) {
-            const auto number = static_cast<std::int32_t>(i);
-            decision[{number / kv_heads, number % kv_heads}] = cut(heads_[i], limit);
-        });
-        return decision;
+        return order_.decide(context_.threads,
+                             [&](HeadId id) { return cut(heads_[order_[id]], limit); });
     }
 
     void settle(const Decision& decision) override {
-        const std::int32_t kv_heads = context_.shape.kv_heads;
         for (std::size_t i = 0; i < heads_.size(); ++i) {
-            const auto number = static_cast<std::int32_t>(i);
             Head& head = heads_[i];
-            const auto kept = std::ssize(decision[{number / kv_heads, number % kv_heads}]);
+            const auto kept = std::ssize(decision[order_.id(i)]);
             if (head.layout.partitions > 0)
                 head.base = static_cast<Position>(kept) - head.layout.window;
         }
     }
 
     std::vector<float> scores(HeadId id, const Limit&) const override {
-        const Head& head = heads_[index(id)];
+        const Head& head = heads_[order_[id]];
         std::vector<float> shown(head.positions.size(), std::numeric_limits<float>::infinity());
         std::copy(head.scores.begin(),
                   head.scores.end(),
@@ -120,7 +111,7 @@ class LagSession final : public Session {
     /// What is settled or not judged yet is kept at any limit; of every partition the best entry
     /// needs room for one in each partition, and so on.
     std::vector<Position> survival(HeadId id) const override {
-        const Head& head = heads_[index(id)];
+        const Head& head = heads_[order_[id]];
         std::vector<Position> from(head.positions.size(), 1);
         if (head.layout.partitions == 0)
             return from;
@@ -140,12 +131,6 @@ class LagSession final : public Session {
         /// Of every judged entry, its place in its partition. Made by the first decision.
         mutable std::vector<Position> places;
     };
-
-    std::size_t index(HeadId id) const {
-        return static_cast<std::size_t>(id.layer) *
-                   static_cast<std::size_t>(context_.shape.kv_heads) +
-               static_cast<std::size_t>(id.head);
-    }
 
     static std::vector<Position> places_in_partitions(const Head& head) {
         std::vector<Position> found;
@@ -189,6 +174,7 @@ class LagSession final : public Session {
 
     const LagKv& method_;
     SessionContext context_;
+    HeadOrder order_;
     std::vector<Head> heads_;
 };
 

@@ -78,33 +78,27 @@ class PagedSession final : public Session {
                  const SessionContext& context)
         : method_(method),
           base_(std::move(base)),
-          shape_(context.shape),
+          heads_(context.shape),
           threads_(context.threads),
-          pages_(static_cast<std::size_t>(shape_.layers) *
-                 static_cast<std::size_t>(shape_.kv_heads)) {}
+          pages_(heads_.count()) {}
 
     void observe(const LayerView& layer) override {
         base_->observe(layer);
         parallel_for(layer.heads.size(), threads_, [&](std::size_t i) {
             const HeadId id = layer.heads[i].id;
-            pages_[index(id)] = pages_of(method_, base_->positions(id), base_->raw_scores(id));
+            pages_[heads_[id]] = pages_of(method_, base_->positions(id), base_->raw_scores(id));
         });
     }
 
     Decision decide(const Block&, const Limit& limit) const override {
-        Decision decision(shape_.layers, shape_.kv_heads);
-        parallel_for(pages_.size(), threads_, [&](std::size_t i) {
-            const auto number = static_cast<std::int32_t>(i);
-            const HeadId id{number / shape_.kv_heads, number % shape_.kv_heads};
-            if (base_->held(id) > 0)
-                decision[id] = kept(id, limit);
+        return heads_.decide(threads_, [&](HeadId id) {
+            return base_->held(id) > 0 ? kept(id, limit) : std::vector<Position>();
         });
-        return decision;
     }
 
     /// Every entry shows the score of its page.
     std::vector<float> scores(HeadId id, const Limit& limit) const override {
-        const Pages& pages = pages_[index(id)];
+        const Pages& pages = pages_[heads_[id]];
         std::vector<float> shown(static_cast<std::size_t>(base_->held(id)));
         if (shown.empty())
             return shown;
@@ -117,16 +111,11 @@ class PagedSession final : public Session {
     }
 
   private:
-    std::size_t index(HeadId id) const {
-        return static_cast<std::size_t>(id.layer) * static_cast<std::size_t>(shape_.kv_heads) +
-               static_cast<std::size_t>(id.head);
-    }
-
     Position room(Position tokens) const { return std::max(1, tokens / method_.block); }
 
     /// The pages that hold what the base keeps by rule, as many as there is room for.
     std::vector<bool> ruled(HeadId id, Position tokens) const {
-        const Pages& pages = pages_[index(id)];
+        const Pages& pages = pages_[heads_[id]];
         const Position held = base_->held(id);
         std::vector<bool> chosen(static_cast<std::size_t>(pages.count()));
         Position left = room(tokens);
@@ -146,7 +135,7 @@ class PagedSession final : public Session {
 
     /// Which pages stay.
     std::vector<bool> chosen(HeadId id, Position tokens) const {
-        const Pages& pages = pages_[index(id)];
+        const Pages& pages = pages_[heads_[id]];
         if (tokens >= base_->held(id))
             return std::vector<bool>(static_cast<std::size_t>(pages.count()), true);
         std::vector<bool> chosen = ruled(id, tokens);
@@ -163,7 +152,7 @@ class PagedSession final : public Session {
     }
 
     std::vector<Position> kept(HeadId id, const Limit& limit) const {
-        const Pages& pages = pages_[index(id)];
+        const Pages& pages = pages_[heads_[id]];
         const std::span<const Position> positions = base_->positions(id);
         const std::vector<bool> chosen = this->chosen(id, base_->allowance(id, limit));
         std::vector<Position> keep;
@@ -177,7 +166,7 @@ class PagedSession final : public Session {
 
     const Paged& method_;
     std::unique_ptr<ScoredSession> base_;
-    Shape shape_;
+    HeadOrder heads_;
     int threads_;
     std::vector<Pages> pages_;
 };

@@ -25,13 +25,13 @@ class RerotateSession final : public Session {
         : base_(std::move(base)),
           rotation_(context.rotation),
           threads_(context.threads),
-          heads_(static_cast<std::size_t>(context.shape.layers) *
-                 static_cast<std::size_t>(context.shape.kv_heads)) {}
+          order_(context.shape),
+          heads_(order_.count()) {}
 
     void observe(const LayerView& layer) override {
         base_->observe(layer);
         for (const HeadView& view : layer.heads) {
-            Head& head = heads_[index(view.id, layer)];
+            Head& head = heads_[order_[view.id]];
             head.view.emplace(view);
             // New tokens have the phase of their position.
             for (std::size_t i = head.phases.size(); i < view.positions.size(); ++i)
@@ -103,14 +103,10 @@ class RerotateSession final : public Session {
         return merges;
     }
 
-    std::size_t index(HeadId id, const LayerView& layer) const {
-        return static_cast<std::size_t>(id.layer) * layer.heads.size() +
-               static_cast<std::size_t>(id.head);
-    }
-
     std::unique_ptr<Session> base_;
     Rotation rotation_;
     int threads_;
+    HeadOrder order_;
     std::vector<Head> heads_;
 };
 

@@ -50,13 +50,10 @@ CriticalScores::CriticalScores(const CriticalStages& stages,
     : stages_(stages),
       base_(std::move(base)),
       context_(context),
-      heads_(static_cast<std::size_t>(context.shape.layers) *
-             static_cast<std::size_t>(context.shape.kv_heads)) {}
+      heads_(HeadOrder(context.shape).count()) {}
 
 const CriticalScores::Head& CriticalScores::at(HeadId id) const {
-    return heads_[static_cast<std::size_t>(id.layer) *
-                      static_cast<std::size_t>(context_.shape.kv_heads) +
-                  static_cast<std::size_t>(id.head)];
+    return heads_[HeadOrder(context_.shape)[id]];
 }
 
 void CriticalScores::observe(const LayerView& layer) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/parallel.hpp"
 #include "policies/parts/budget.hpp"
 #include "policies/parts/scored.hpp"
 
@@ -19,6 +20,21 @@ class HeadBudgets {
     void observe(std::int32_t layer);
     /// How many entries each head of the layer keeps.
     std::vector<Position> tokens(std::int32_t layer, const Limit& limit) const;
+    /// A decision with these numbers, layers at once on the threads of `context`: `keep(id,
+    /// tokens)` is what a head keeps.
+    template <typename Keep>
+    Decision decide(const SessionContext& context, const Limit& limit, const Keep& keep) const {
+        const Shape& shape = context.shape;
+        Decision decision(shape.layers, shape.kv_heads);
+        parallel_for(static_cast<std::size_t>(shape.layers), context.threads, [&](std::size_t i) {
+            const auto layer = static_cast<std::int32_t>(i);
+            const std::vector<Position> counts = tokens(layer, limit);
+            for (std::int32_t head = 0; head < shape.kv_heads; ++head)
+                decision[{layer, head}] =
+                    keep(HeadId{layer, head}, counts[static_cast<std::size_t>(head)]);
+        });
+        return decision;
+    }
 
   private:
     struct Entry {

@@ -42,13 +42,8 @@ Reach best_within(std::span<const Position> ranking, Position begin, Position en
 
 ScoredSession::ScoredSession(const SessionContext& context)
     : context_(context),
-      heads_(static_cast<std::size_t>(context.shape.layers) *
-             static_cast<std::size_t>(context.shape.kv_heads)) {}
-
-std::size_t ScoredSession::index(HeadId id) const {
-    return static_cast<std::size_t>(id.layer) * static_cast<std::size_t>(context_.shape.kv_heads) +
-           static_cast<std::size_t>(id.head);
-}
+      order_(context.shape),
+      heads_(order_.count()) {}
 
 std::vector<Scores> ScoredSession::score_layer(const LayerView& layer) {
     std::vector<Scores> scores(layer.heads.size());
@@ -102,14 +97,8 @@ std::vector<Position> ScoredSession::keep(HeadId id, Position tokens) const {
 }
 
 Decision ScoredSession::decide(const Block&, const Limit& limit) const {
-    const std::int32_t kv_heads = context_.shape.kv_heads;
-    Decision decision(context_.shape.layers, kv_heads);
-    parallel_for(heads_.size(), context_.threads, [&](std::size_t i) {
-        const auto number = static_cast<std::int32_t>(i);
-        const HeadId id{number / kv_heads, number % kv_heads};
-        decision[id] = keep(id, budget(limit, held(id), id.layer));
-    });
-    return decision;
+    return order_.decide(context_.threads,
+                         [&](HeadId id) { return keep(id, budget(limit, held(id), id.layer)); });
 }
 
 std::vector<float> ScoredSession::scores(HeadId id, const Limit& limit) const {

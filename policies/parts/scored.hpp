@@ -1,6 +1,7 @@
 #pragma once
 
 #include "policies/parts/budget.hpp"
+#include "policies/parts/heads.hpp"
 #include "policies/parts/parameters.hpp"
 #include "policies/policy.hpp"
 
@@ -57,9 +58,7 @@ class ScoredSession : public Session {
     virtual Position budget(const Limit& limit, Position held, std::int32_t layer) const = 0;
     /// Which of `held` entries are kept by rule; together at most `budget`.
     virtual ByRule by_rule(Position budget, Position held) const = 0;
-    /// Of all layers.
-    std::size_t heads() const { return heads_.size(); }
-    std::size_t index(HeadId id) const;
+    const HeadOrder& heads() const { return order_; }
 
   private:
     struct Head {
@@ -69,10 +68,11 @@ class ScoredSession : public Session {
         mutable std::vector<Position> ranking, places;
     };
     static void make_ranking(const Head& head);
-    Head& at(HeadId id) { return heads_[index(id)]; }
-    const Head& at(HeadId id) const { return heads_[index(id)]; }
+    Head& at(HeadId id) { return heads_[order_[id]]; }
+    const Head& at(HeadId id) const { return heads_[order_[id]]; }
 
     SessionContext context_;
+    HeadOrder order_;
     std::vector<Head> heads_;
 };
 
@@ -167,7 +167,7 @@ class ScoredPolicy final : public ScoringPolicy {
         MethodSession(const Method& method, const SessionContext& context)
             : ScoredSession(context),
               method_(method),
-              memory_(heads()) {}
+              memory_(heads().count()) {}
 
       private:
         std::vector<Scores> score_layer(const LayerView& layer) override {
@@ -178,7 +178,7 @@ class ScoredPolicy final : public ScoringPolicy {
         }
         Scores score(const HeadView& head) override {
             if constexpr (remembers)
-                return method_.score(head, context(), memory_[index(head.id)]);
+                return method_.score(head, context(), memory_[heads()[head.id]]);
             else if constexpr (requires { method_.score(head, context()); })
                 return method_.score(head, context());
             else
