@@ -95,6 +95,7 @@ struct Sums {
     double recall = 0.0, mass = 0.0, error = 0.0;
     int recalls = 0, masses = 0, errors = 0;
     double weight = 0.0, weighted = 0.0;
+    double readers = 0.0, read = 0.0;
 
     static void add(double value, double& sum, int& count) {
         if (std::isnan(value))
@@ -105,9 +106,12 @@ struct Sums {
     static double mean(double sum, int count) { return count == 0 ? none : sum / count; }
 };
 
-constexpr std::size_t metric_count = 4;
-const std::array<std::string, metric_count> metric_names = {
-    "needle_recall", "needle_recall_weighted", "mass_kept", "output_error_median"};
+constexpr std::size_t metric_count = 5;
+const std::array<std::string, metric_count> metric_names = {"needle_recall",
+                                                            "needle_recall_weighted",
+                                                            "mass_kept",
+                                                            "output_error_median",
+                                                            "needle_recall_readers"};
 using Metrics = std::array<double, metric_count>;
 
 /// By cell, then sequence.
@@ -135,6 +139,10 @@ ReplayedMetrics read_metrics(const std::filesystem::path& directory) {
             !std::isnan(recall) && !std::isnan(weight)) {
             sum.weight += weight;
             sum.weighted += weight * recall;
+            // docs/metrics.md, "Reader recall".
+            const double reader = weight * weight * weight * weight;
+            sum.readers += reader;
+            sum.read += reader * recall * recall;
         }
     }
     ReplayedMetrics metrics;
@@ -143,7 +151,8 @@ ReplayedMetrics read_metrics(const std::filesystem::path& directory) {
             metrics[cell][sequence] = {Sums::mean(sum.recall, sum.recalls),
                                        sum.weight > 0.0 ? sum.weighted / sum.weight : none,
                                        Sums::mean(sum.mass, sum.masses),
-                                       Sums::mean(sum.error, sum.errors)};
+                                       Sums::mean(sum.error, sum.errors),
+                                       sum.readers > 0.0 ? sum.read / sum.readers : none};
     return metrics;
 }
 

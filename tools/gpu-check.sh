@@ -7,6 +7,8 @@
 #   KVTAPE_DEVICE   cuda, or cpu to try the script out where there is no GPU
 #   KVTAPE_LENGTHS  contexts to record, default "1024 4096 8000" (the needle model has 8192 positions)
 #   KVTAPE_BENCH    context of the benchmarks, default 4096
+#   KVTAPE_LARGE    contexts of the benchmarks in the layer shape of Llama 3.1 8B (random weights, made here, 1.8 GB),
+#                   default "32768 131072", and "256" on the CPU
 set -uo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." || exit 1
 out=${1:?usage: tools/gpu-check.sh OUT}
@@ -15,6 +17,7 @@ out=$(readlink -f "$out")
 device=${KVTAPE_DEVICE:-cuda}
 lengths=${KVTAPE_LENGTHS:-1024 4096 8000}
 bench=${KVTAPE_BENCH:-4096}
+if [[ $device == cuda ]]; then large=${KVTAPE_LARGE:-32768 131072}; else large=${KVTAPE_LARGE:-256}; fi
 steps=$out/steps.jsonl
 : >"$steps"
 failed=0
@@ -102,6 +105,23 @@ for type in float32 bfloat16; do
 done
 
 step bench-prompt "$kvtape" bench prompt --prompt-tokens "$bench" --device "$device"
+
+# Llama's layer shape: what recording adds to a long prompt, and the most device memory that was in use, in MiB.
+step large-checkpoint python3 tests/bench/large/make_checkpoint.py "$out/large"
+for tokens in $large; do
+    if [[ $device == cuda ]]; then
+        nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits --loop-ms=100 >"$out/memory-$tokens.txt" &
+        watcher=$!
+    fi
+    step "bench-large-$tokens" "$kvtape" bench prompt --model "$out/large" --prompt-tokens "$tokens" --repetitions 2 \
+        --device "$device"
+    if [[ $device == cuda ]]; then
+        kill "$watcher"
+        wait "$watcher" 2>/dev/null
+        step "memory-large-$tokens" sort --numeric-sort --reverse --unique "$out/memory-$tokens.txt"
+    fi
+done
+rm -rf "$out/large"
 
 python3 - "$out" "$device" <<'PYTHON'
 import csv

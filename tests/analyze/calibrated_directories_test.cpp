@@ -1,0 +1,59 @@
+#include "analyze/verification.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/trace/samples.hpp"
+
+#include <fstream>
+#include <map>
+#include <string>
+
+using namespace kvtape;
+using namespace kvtape::tests;
+
+namespace {
+
+/// Two heads of which the first reads eight times as much of the needle; the five policies keep
+/// shares of it.
+struct Shares {
+    std::string policy;
+    double reader = 0.0, other = 0.0;
+    int right = 0;  ///< answers of four
+};
+
+const std::vector<Shares> policies = {{"a", 1.0, 0.0, 4},
+                                      {"b", 0.9, 0.1, 3},
+                                      {"c", 0.7, 0.9, 2},
+                                      {"d", 0.5, 1.0, 1},
+                                      {"e", 0.0, 1.0, 0}};
+
+void write(const std::filesystem::path& directory) {
+    std::ofstream recall(directory / "recall.csv"), answers(directory / "answers.csv");
+    recall << "policy,parameters,budget,schedule,sequence,needle_recall,needle_recall_weight,"
+              "mass_kept,output_error_median\n";
+    answers << "policy,parameters,budget,schedule,sequence,task,correct\n";
+    for (const Shares& shares : policies)
+        for (int sequence = 0; sequence < 4; ++sequence) {
+            const std::string name =
+                shares.policy + ",{},25%,prefill,000" + std::to_string(sequence);
+            recall << name << ',' << shares.reader << ",0.8,0.5,0.1\n"
+                   << name << ',' << shares.other << ",0.1,0.5,0.1\n";
+            answers << name << ",passkey:digits=16," << (sequence < shares.right ? 1 : 0) << '\n';
+        }
+}
+
+}  // namespace
+
+TEST_CASE("reader recall orders by the heads that read the needle", "[analyze][calibration]") {
+    const Folder scratch;
+    write(scratch.path());
+    std::map<std::string, Calibration> found;
+    for (const MetricCalibration& row : calibrate_directories(scratch.path(), scratch.path(), 1))
+        found[row.metric] = row.calibration;
+    REQUIRE(found.count("needle_recall_readers") == 1);
+    CHECK(found["needle_recall_readers"].cells == 5);
+    REQUIRE(found["needle_recall_readers"].spearman);
+    CHECK(found["needle_recall_readers"].spearman->value == 1.0);
+    // A mean over heads mistakes what the other head keeps for a part of the answer.
+    REQUIRE(found["needle_recall"].spearman);
+    CHECK(found["needle_recall"].spearman->value < 0.5);
+    CHECK(!found["mass_kept"].spearman);  // constant
+}
