@@ -177,9 +177,14 @@ int run(const Invocation& invocation) {
     const auto& values = invocation.values;
     const fs::path a = values["a"].as<std::string>(), b = values["b"].as<std::string>();
     const fs::path out = values.count("out") != 0 ? fs::path(values["out"].as<std::string>()) : b;
-    if (out.empty() || !fs::is_directory(out))
+    if (out.empty() || (fs::exists(out) && !fs::is_directory(out)))
         throw usage_error("verifying: --out '" + out.string() + "' is not a directory");
     const std::vector<ResultPair> pairs = pair_results(a, b);
+    std::error_code failure;
+    fs::create_directories(out, failure);
+    if (failure)
+        throw io_error("verifying: making the directory " + out.string() + ": " +
+                       failure.message());
     AgreementTables tables;
     std::vector<std::vector<std::string>> shown = {
         {"policy", "budget", "schedule", "agreement", "least", "identical"}};
