@@ -1,7 +1,13 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <span>
+#include <vector>
 
 namespace kvtape {
 
@@ -22,5 +28,19 @@ constexpr unsigned bootstrap_seed = 0;
 /// word per draw). The draws depend on the number of values alone, so intervals of two policies
 /// over the same sequences are paired. Fewer than four values give no interval.
 Interval bootstrap_mean(std::span<const double> values);
+
+/// `bootstrap_mean` for many rows of values, with the same bits: resamples are drawn once for every
+/// number of values. Any thread may use it.
+class Bootstrap {
+  public:
+    Interval mean(std::span<const double> values) const;
+
+  private:
+    using Draws = std::vector<std::uint32_t>;  ///< [resamples / lanes, count, lanes]: indices
+    const Draws& draws(std::uint32_t count) const;
+
+    mutable std::mutex guard_;
+    mutable std::map<std::uint32_t, std::unique_ptr<const Draws>> draws_;
+};
 
 }  // namespace kvtape

@@ -2,57 +2,16 @@
 
 #include "core/parallel.hpp"
 #include "sim/head_facts.hpp"
+#include "sim/held_state.hpp"
 #include "sim/metrics/damage.hpp"
 #include "sim/metrics/merged_damage.hpp"
 #include "sim/metrics/needle.hpp"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 
 namespace kvtape {
 namespace {
-
-/// Whether one head keeps each of the tokens that count, under one result.
-using Kept = std::vector<char>;
-
-Kept kept_of(std::span<const std::int32_t> evicted_at, std::int32_t moment) {
-    Kept kept(evicted_at.size());
-    std::transform(evicted_at.begin(), evicted_at.end(), kept.begin(), [&](std::int32_t block) {
-        return static_cast<char>(block == -1 || block > moment);
-    });
-    return kept;
-}
-
-/// What one head holds under one result, when its output is measured.
-struct State {
-    Kept kept;
-    MergedRows merged;  ///< of entries that are kept
-};
-
-/// The last merge up to `moment` of every entry that is kept then.
-MergedRows merged_of(const MergedEntries& merged,
-                     std::int32_t kv_head,
-                     std::int32_t moment,
-                     const Kept& kept,
-                     Eigen::Index dim) {
-    std::map<Position, Eigen::Index> rows;
-    for (std::size_t i = 0; i < merged.entries.size(); ++i) {
-        const auto [block, head, position] = merged.entries[i];
-        if (block <= moment && head == kv_head && kept[static_cast<std::size_t>(position)] != 0)
-            rows[position] = static_cast<Eigen::Index>(i);
-    }
-    MergedRows found{.positions = {},
-                     .keys = Matrix(std::ssize(rows), dim),
-                     .values = Matrix(std::ssize(rows), dim)};
-    for (const auto& [position, row] : rows) {
-        const auto to = std::ssize(found.positions);
-        found.keys.row(to) = view(merged.keys.data() + row * dim, 1, dim);
-        found.values.row(to) = view(merged.values.data() + row * dim, 1, dim);
-        found.positions.push_back(position);
-    }
-    return found;
-}
 
 /// Results ordered so that their kept sets grow, or several such orders where sets are not nested.
 struct Ladder {
@@ -67,7 +26,7 @@ bool contains(const Kept& larger, const Kept& smaller) {
     return true;
 }
 
-NestedSets nested(const std::vector<State>& states, std::span<const std::size_t> results) {
+NestedSets nested(const std::vector<HeldState>& states, std::span<const std::size_t> results) {
     NestedSets sets{.budgets = static_cast<std::int32_t>(results.size()),
                     .survives_from = std::vector<std::int32_t>(
                         states[results[0]].kept.size(), static_cast<std::int32_t>(results.size()))};
@@ -78,7 +37,7 @@ NestedSets nested(const std::vector<State>& states, std::span<const std::size_t>
     return sets;
 }
 
-std::vector<Ladder> ladders(const std::vector<State>& states) {
+std::vector<Ladder> ladders(const std::vector<HeldState>& states) {
     std::vector<std::size_t> order(states.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     const auto size = [&](std::size_t i) {
@@ -116,7 +75,7 @@ class LayerEvaluation {
 
     void evaluate(const HeadFacts& facts,
                   std::int32_t kv_head,
-                  const std::vector<State>& states,
+                  const std::vector<HeldState>& states,
                   std::vector<std::vector<HeadResult>>& results) const {
         for (const Ladder& ladder : ladders(states)) {
             const std::vector<std::int32_t> needles = needle_kept(facts.needle, ladder.sets);
@@ -155,7 +114,7 @@ class LayerEvaluation {
     /// The output error with merged keys and values.
     void remeasure(const HeadFacts& facts,
                    std::int32_t kv_head,
-                   const State& state,
+                   const HeldState& state,
                    HeadResult& row) const {
         const RowRange recorded = probe_rows(sequence_);
         const std::int32_t group = info_.shape.group();
@@ -219,7 +178,8 @@ std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& tr
     trace.load(sequence, layer, {.keys = true, .values = true, .queries = true}, data);
     const LayerEvaluation evaluation(trace, sequence, layer, data);
     std::vector<std::vector<std::vector<HeadResult>>> results(chains.size());
-    std::vector<std::vector<std::vector<State>>> states(chains.size());  // [chain][head][result]
+    // [chain][head][result]
+    std::vector<std::vector<std::vector<HeldState>>> states(chains.size());
     for (std::size_t c = 0; c < chains.size(); ++c) {
         results[c].assign(chains[c].results, std::vector<HeadResult>(heads));
         states[c].resize(heads);
@@ -229,12 +189,9 @@ std::vector<std::vector<std::vector<HeadResult>>> evaluate_layer(const Trace& tr
             static_cast<std::size_t>(schedule.blocks(info)[static_cast<std::size_t>(moment)].end);
         for (std::size_t i = 0; i < chains[c].results; ++i) {
             const LayerFate fate = chains[c].fate(i, sequence, layer);
-            for (std::size_t head = 0; head < heads; ++head) {
-                Kept kept = kept_of(std::span(fate.evicted_at).subspan(head * tokens, end), moment);
-                MergedRows merged = merged_of(
-                    fate.merged, static_cast<std::int32_t>(head), moment, kept, shape.head_dim);
-                states[c][head].push_back({.kept = std::move(kept), .merged = std::move(merged)});
-            }
+            for (std::size_t head = 0; head < heads; ++head)
+                states[c][head].push_back(held_state(
+                    fate, static_cast<std::int32_t>(head), tokens, moment, end, shape.head_dim));
         }
     }
     // A head's attention over its probes is large: it goes before the thread takes another head.

@@ -144,6 +144,13 @@ std::optional<std::int32_t> place_of(const DecisionFile& decisions, const std::s
     return std::nullopt;
 }
 
+void expect_fit(const std::filesystem::path& file,
+                const DecisionFile& decisions,
+                const Trace& trace) {
+    expect_own_trace(file, decisions.info(), trace.info());
+    expect_shapes(file, decisions, trace);
+}
+
 ResultDirectory::ResultDirectory(std::filesystem::path path, const Trace& trace, Loop loop)
     : path_(std::move(path)),
       trace_(trace),
@@ -168,9 +175,8 @@ void ResultDirectory::reload() {
             continue;
         std::shared_ptr<const DecisionFile> decisions = open_result(entry.path());
         const DecisionInfo& info = decisions->info();
-        expect_own_trace(entry.path(), info, trace_.info());
         expect_loop(entry.path(), info, loop_);
-        expect_shapes(entry.path(), *decisions, trace_);
+        expect_fit(entry.path(), *decisions, trace_);
         const auto spec = specs.find(name);
         results_.push_back({.file = name,
                             .policy = spec != specs.end() ? spec->second : spelled_out(info),

@@ -29,6 +29,12 @@ struct Result {
 /// Index of a sequence of the trace inside a decision file, or none.
 std::optional<std::int32_t> place_of(const DecisionFile& decisions, const std::string& sequence);
 
+/// Makes sure that a decision file belongs to the trace and has its sequences, token counts, KV
+/// heads and layers; a format error that names `file` otherwise.
+void expect_fit(const std::filesystem::path& file,
+                const DecisionFile& decisions,
+                const Trace& trace);
+
 /// What drove the policies of a directory.
 enum class Loop {
     replay,  ///< a replay of the trace

@@ -117,6 +117,7 @@ Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, con
         directory.write("curve.csv", curves(invocation, asked));
     Json record = run_record(invocation);
     record["bootstrap"] = {{"seed", bootstrap_seed}, {"resamples", bootstrap_resamples}};
+    record["trace"] = fs::absolute(invocation.values["trace"].as<std::string>()).string();
     record["replay_seconds"] = replay_seconds;
     record["table_seconds"] = seconds_since(begin) - replay_seconds;
     directory.write("run.json", record.dump(2) + "\n");

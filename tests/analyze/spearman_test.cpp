@@ -1,6 +1,7 @@
 #include "analyze/spearman.hpp"
 
 #include "core/philox.hpp"
+#include "tests/support/analysis_twins.hpp"
 #include "tests/support/catch.hpp"
 
 #include <cmath>
@@ -8,38 +9,6 @@
 #include <vector>
 
 using namespace kvtape;
-
-namespace {
-
-/// By the definition: the rank of a value is one more than the values below it, plus half of the
-/// others that equal it.
-std::vector<double> naive_ranks(const std::vector<double>& values) {
-    std::vector<double> ranks;
-    for (const double value : values) {
-        double rank = 0.5;
-        for (const double other : values)
-            rank += other < value ? 1.0 : other == value ? 0.5 : 0.0;
-        ranks.push_back(rank);
-    }
-    return ranks;
-}
-
-double naive_pearson(const std::vector<double>& x, const std::vector<double>& y) {
-    double x_mean = 0.0, y_mean = 0.0;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-        x_mean += x[i] / static_cast<double>(x.size());
-        y_mean += y[i] / static_cast<double>(x.size());
-    }
-    double xy = 0.0, xx = 0.0, yy = 0.0;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-        xy += (x[i] - x_mean) * (y[i] - y_mean);
-        xx += (x[i] - x_mean) * (x[i] - x_mean);
-        yy += (y[i] - y_mean) * (y[i] - y_mean);
-    }
-    return xy / std::sqrt(xx * yy);
-}
-
-}  // namespace
 
 TEST_CASE("Spearman's rho agrees with its definition on a thousand rows with ties",
           "[analyze][spearman]") {
@@ -53,7 +22,8 @@ TEST_CASE("Spearman's rho agrees with its definition on a thousand rows with tie
             b.push_back(random.below(3 + 2 * i, values));
         }
         const auto found = spearman_rho(a, b);
-        const double expected = naive_pearson(naive_ranks(a), naive_ranks(b));
+        const double expected =
+            reference::naive_pearson(reference::naive_ranks(a), reference::naive_ranks(b));
         if (std::isnan(expected))
             REQUIRE_FALSE(found.has_value());
         else

@@ -1,0 +1,58 @@
+#include "analyze/result_table.hpp"
+
+#include "core/parallel.hpp"
+#include "core/reduce.hpp"
+
+#include <cmath>
+
+namespace kvtape {
+
+Csv& begin_row(Csv& csv, const Result& result) {
+    return csv.field(result.policy)
+        .field(result.parameters)
+        .field(result.budget.text())
+        .field(result.schedule)
+        .field(result.query_source);
+}
+
+Csv& add_group(Csv& csv, HeadGroup group) {
+    for (const std::optional<std::size_t>& index : {group.layer, group.head})
+        csv.field(index ? std::to_string(*index) : std::string());
+    return csv;
+}
+
+std::optional<double> defined(double number) {
+    return std::isnan(number) ? std::nullopt : std::optional(number);
+}
+
+Csv& add_interval(Csv& csv, const Bootstrap& bootstrap, const std::vector<double>& values) {
+    constexpr double none = std::numeric_limits<double>::quiet_NaN();
+    const Interval interval = values.empty() ? Interval{none, none, none} : bootstrap.mean(values);
+    return csv.field(defined(interval.mean))
+        .field(defined(interval.low))
+        .field(defined(interval.high));
+}
+
+Csv& add_mean(Csv& csv, const std::vector<double>& values) {
+    return csv.field(values.empty() ? std::nullopt : std::optional(ordered_mean(values)));
+}
+
+std::string result_table(std::string_view header,
+                         const std::vector<char>& usable,
+                         int threads,
+                         const std::function<void(std::size_t, Csv&)>& add_rows) {
+    std::vector<std::string> parts(usable.size());
+    parallel_for(usable.size(), threads, [&](std::size_t result) {
+        if (usable[result] == 0)
+            return;
+        Csv rows("");
+        add_rows(result, rows);
+        parts[result] = rows.text().substr(1);  // its header is an empty line
+    });
+    std::string text = Csv(header).text();
+    for (const std::string& part : parts)
+        text += part;
+    return text;
+}
+
+}  // namespace kvtape

@@ -1,0 +1,190 @@
+#include "analyze/comparison.hpp"
+
+#include "analyze/pareto.hpp"
+#include "analyze/query_sources.hpp"
+#include "analyze/sweep.hpp"
+#include "core/error.hpp"
+#include "core/philox.hpp"
+#include "core/reduce.hpp"
+#include "tests/analyze/vectors.hpp"
+#include "tests/support/catch.hpp"
+
+using namespace kvtape;
+
+namespace {
+
+/// A result over sequences of one head each, of the tasks `even` and `odd` in turn.
+MeasuredResult result(const std::string& policy,
+                      const std::string& parameters,
+                      const std::string& budget,
+                      std::int64_t kept,
+                      const std::vector<double>& recalls,
+                      const std::string& source = "agnostic") {
+    MeasuredResult made{.policy = policy,
+                        .parameters = parameters,
+                        .budget = Budget::parse(budget),
+                        .schedule = "prefill",
+                        .query_source = source,
+                        .sequences = {}};
+    for (std::size_t i = 0; i < recalls.size(); ++i) {
+        MeasuredSequence sequence{.summary = {}, .heads = 1};
+        sequence.summary.task = i % 2 == 0 ? "even" : "odd";
+        sequence.summary.tokens = 1000;
+        sequence.summary.kept = kept;
+        sequence.summary.kept_bytes = kept * 8;
+        sequence.summary.full_bytes = 8000;
+        sequence.summary.needle_recall_weighted = recalls[i];
+        made.sequences.emplace("000" + std::to_string(i), sequence);
+    }
+    return made;
+}
+
+/// Records of a table without its head.
+std::vector<std::vector<std::string>> rows_of(const std::string& table) {
+    auto rows = parse_csv(table, "a table");
+    for (const std::vector<std::string>& row : rows)
+        REQUIRE(row.size() == rows.front().size());
+    rows.erase(rows.begin());
+    return rows;
+}
+
+}  // namespace
+
+TEST_CASE("paired intervals agree with scipy's percentile bootstrap", "[analyze][compare]") {
+    for (const Json& known : scipy_vectors("paired")) {
+        const auto a = known["a"].get<std::vector<double>>();
+        const auto b = known["b"].get<std::vector<double>>();
+        const PairedDifference found = paired_difference(a, b, true, Bootstrap());
+        const double low = known["low"].get<double>(), high = known["high"].get<double>();
+        CHECK(found.difference.mean == Approx(known["difference"].get<double>()).margin(1e-12));
+        // Both ends are estimates from random resamples.
+        CHECK(found.difference.low == Approx(low).margin(0.03 * (high - low)));
+        CHECK(found.difference.high == Approx(high).margin(0.03 * (high - low)));
+    }
+}
+
+TEST_CASE("the bootstrap of many rows gives the bits of its definition", "[analyze][compare]") {
+    const Bootstrap bootstrap;
+    for (const std::uint32_t count : {4u, 5u, 24u}) {
+        std::vector<double> values;
+        const Philox random(3, count);
+        for (std::uint32_t i = 0; i < count; ++i)
+            values.push_back(random.uniform(i));
+        std::vector<double> means;
+        const Philox draws(bootstrap_seed);
+        for (std::uint32_t resample = 0; resample < 10'000; ++resample) {
+            double sum = 0.0;
+            for (std::uint32_t i = 0; i < count; ++i)
+                sum += values[draws.below(std::uint64_t{resample} * count + i, count)];
+            means.push_back(sum / count);
+        }
+        const Interval found = bootstrap.mean(values);
+        CHECK(found.low == quantile(means, 0.025));
+        CHECK(found.high == quantile(means, 0.975));
+    }
+    const std::vector<double> ones(7, 1.0);
+    CHECK(bootstrap.mean(ones).low == 1.0);
+    CHECK(bootstrap.mean(ones).high == 1.0);
+}
+
+TEST_CASE("wins, ties and losses count sequences, the smaller error winning",
+          "[analyze][compare]") {
+    const std::vector<double> a = {0.5, 0.5, 0.2, 0.9}, b = {0.4, 0.5 + 1e-12, 0.3, 0.1};
+    const PairedDifference recall = paired_difference(a, b, true, Bootstrap());
+    CHECK(recall.wins == 2);
+    CHECK(recall.ties == 1);
+    CHECK(recall.losses == 1);
+    const PairedDifference error = paired_difference(a, b, false, Bootstrap());
+    CHECK(error.wins == 1);
+    CHECK(error.losses == 2);
+    CHECK(error.difference.mean == recall.difference.mean);
+}
+
+TEST_CASE("budgets are equal within two percent or a token per head", "[analyze][compare]") {
+    const auto kept = [](std::int64_t tokens) { return KeptTotals{.heads = 2, .kept = tokens}; };
+    CHECK(equal_budgets(kept(20), kept(22)));
+    CHECK_FALSE(equal_budgets(kept(20), kept(23)));
+    CHECK(equal_budgets(kept(1000), kept(1020)));
+    CHECK_FALSE(equal_budgets(kept(1000), kept(1021)));
+}
+
+TEST_CASE("policies are compared with the budget of the other that kept as much",
+          "[analyze][compare]") {
+    const std::vector<MeasuredResult> results = {
+        result("a", "{}", "10%", 100, {0.5, 0.5, 0.5, 0.5}),
+        result("a", "{}", "25%", 250, {0.6, 0.6, 0.6, 0.6}),
+        result("b", "{}", "5%", 251, {0.1, 0.2, 0.3, 0.4}),
+        result("b", "{}", "25%", 400, {0.9, 0.9, 0.9, 0.9})};
+    const auto rows = rows_of(comparison_table(results, Bootstrap(), 2));
+    REQUIRE(rows.size() == 3);  // all, even, odd; at 10 % b has nothing equal
+    CHECK(rows[0][2] == "25%");
+    CHECK(rows[0][6] == "5%");
+    CHECK(rows[0][9] == "all");
+    CHECK(std::stod(rows[0][16]) == Approx(0.35));
+    CHECK(rows[0][19] == "4");
+    CHECK(rows[1][9] == "even");
+    CHECK(std::stod(rows[1][16]) == Approx(0.4));
+    CHECK(rows[1][17].empty());  // two sequences give no interval
+    CHECK(comparison_table(results, Bootstrap(), 1) == comparison_table(results, Bootstrap(), 2));
+}
+
+TEST_CASE("the front holds what nothing beats in both, and equals beat nobody",
+          "[analyze][pareto]") {
+    const std::vector<CostAndGain> points = {
+        {0.1, 0.5}, {0.2, 0.5}, {0.2, 0.8}, {0.3, 0.7}, {0.2, 0.8}, {0.3, 0.9}};
+    const auto found = dominators(points);
+    CHECK_FALSE(found[0]);
+    CHECK(found[1] == 2);
+    CHECK_FALSE(found[2]);
+    CHECK(found[3] == 5);
+    CHECK_FALSE(found[4]);
+    CHECK_FALSE(found[5]);
+}
+
+TEST_CASE("who has seen the answer is not on the front and beats nobody", "[analyze][pareto]") {
+    const std::vector<MeasuredResult> results = {
+        result("a", "{}", "10%", 100, {0.5, 0.5}),
+        result("oracle", "{}", "10%", 100, {1.0, 1.0}, "oracle")};
+    const auto rows = rows_of(pareto_table(results, Bootstrap()));
+    REQUIRE(rows.size() == 6);
+    CHECK(rows[0][12] == "1");
+    CHECK(rows[1][12].empty());
+    CHECK(rows[1][13].empty());
+}
+
+TEST_CASE("the share of success from seeing the question is its gain over its figure",
+          "[analyze][queries]") {
+    const std::vector<MeasuredResult> results = {
+        result("snapkv", "{}", "10%", 100, {0.2, 0.3, 0.4, 0.5}),
+        result("snapkv", "{}", "10%", 100, {0.6, 0.7, 0.8, 0.9}, "question"),
+        result("h2o", "{}", "10%", 100, {0.2, 0.3, 0.4, 0.5})};
+    const auto rows = rows_of(query_source_table(results, Bootstrap()));
+    REQUIRE(rows.size() == 3);
+    CHECK(rows[0][0] == "snapkv");
+    CHECK(std::stod(rows[0][7]) == Approx(0.35));
+    CHECK(std::stod(rows[0][10]) == Approx(0.75));
+    CHECK(rows[0][13].empty());
+    CHECK(std::stod(rows[0][16]) == Approx(0.4));
+    CHECK(std::stod(rows[0][17]) == Approx(0.4));
+    CHECK(std::stod(rows[0][22]) == Approx(0.4 / 0.75));
+}
+
+TEST_CASE("a sweep groups by all other parameters and orders values as numbers",
+          "[analyze][sweep]") {
+    const std::vector<MeasuredResult> results = {
+        result("lagkv:lag=128", R"({"lag":128,"sinks":4})", "10%", 100, {0.6, 0.6}),
+        result("lagkv:lag=16", R"({"lag":16,"sinks":4})", "10%", 100, {0.4, 0.5}),
+        result("lagkv:lag=16,sinks=0", R"({"lag":16,"sinks":0})", "10%", 100, {0.1, 0.1}),
+        result("knorm", "{}", "10%", 100, {0.3, 0.3})};
+    const auto rows = rows_of(sweep_table(results, "lag", Bootstrap()));
+    REQUIRE(rows.size() == 9);
+    CHECK(rows[0][0] == "lagkv");
+    CHECK(rows[0][1] == "16");
+    CHECK(rows[1][1] == "128");
+    CHECK(rows[0][2] == R"({"sinks":4})");
+    CHECK(std::stod(rows[1][21]) == Approx(0.15));
+    CHECK(rows[6][2] == R"({"sinks":0})");
+    CHECK_THROWS_WITH(sweep_table(results, "lagg", Bootstrap()),
+                      Catch::Contains("no policy of the directory has that parameter") &&
+                          Catch::Contains("lag, sinks"));
+}

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# A folder of results becomes tables: their columns, threads, what is missing or damaged, bad input.
+# shellcheck source=tests/cli/support.sh
+. "$(dirname "$0")/support.sh"
+
+# expect_partial CODE PATTERN ARGUMENT...: kvtape says one line that matches, exits with CODE, and
+# still writes the tables that do not need what is missing.
+expect_partial() {
+    local code=0 expected=$1 pattern=$2
+    shift 2
+    "$program" "$@" >stdout 2>stderr </dev/null || code=$?
+    ((code == expected)) || complain "kvtape $*: exit $code, expected $expected: $(head -c 400 stderr)"
+    (($(wc -l <stderr) == 1)) || complain "kvtape $*: $(wc -l <stderr) lines on stderr: $(cat stderr)"
+    grep -qE "^kvtape: .*($pattern)" stderr || complain "kvtape $*: '$(cat stderr)' does not match '$pattern'"
+}
+
+expect_success replay "$small" --policy full --policy random --policy oracle --policy snapkv \
+    --policy ems --policy lagkv:lag=16 --policy lagkv:lag=32 --budget 10%,25%,100% --scores --out all
+expect_success replay "$small" --policy snapkv --query-source question --budget 10%,25% --scores --out all
+expect_success analyze all --by lag --threads 1
+cp -r all one
+expect_success analyze all --by lag --threads 3 --quiet
+[[ ! -s stderr ]] || complain "--quiet says: $(cat stderr)"
+for table in all/*.csv; do
+    cmp -s "$table" "one/${table#all/}" || complain "threads change $table"
+done
+for table in bias compare pareto queries by-lag; do
+    [[ -s all/$table.csv ]] || complain "$table.csv is not there"
+done
+python3 - all <<'PYTHON' || complain 'the tables do not hold what they should'
+import csv
+import pathlib
+import sys
+
+root = pathlib.Path(sys.argv[1])
+csv.field_size_limit(1 << 30)
+
+
+def read(name):
+    with open(root / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+bias = read("bias")
+over_all = [row for row in bias if not row["layer"]]
+results = {(row["policy"], row["budget"], row["query_source"]) for row in read("index")}
+assert len(over_all) == len(results) == 23, (len(over_all), len(results))
+for row in bias:
+    for bin in range(20):
+        assert not row[f"keep_profile_{bin}"] or 0 <= float(row[f"keep_profile_{bin}"]) <= 1
+    assert not row["position_correlation"] or -1 <= float(row["position_correlation"]) <= 1
+    if row["policy"] == "oracle":
+        assert float(row["bias_vs_oracle"]) == 0, row
+full = [row for row in over_all if row["policy"] == "full"]
+assert all(float(row["keep_slope"]) == 0 for row in full)
+assert all(not row["position_correlation"] for row in full)
+
+pareto = read("pareto")
+recall = {(row["policy"], row["budget"], row["query_source"], row["task"]): row for row in read("summary")}
+for row in pareto:
+    summary = recall.get((row["policy"], row["budget"], row["query_source"], row["task"]))
+    if summary:
+        for column in ("needle_recall_weighted", "needle_recall_weighted_low", "kept_bytes_ratio"):
+            assert row[column] == summary[column], (column, row, summary)
+    assert (row["on_front"] == "") == (row["query_source"] == "oracle")
+    assert (row["on_front"] == "0") == (row["dominated_by"] != "")
+compare = read("compare")
+assert compare and all(abs(float(r["mean_a"]) - float(r["mean_b"]) - float(r["difference"])) < 1e-9 for r in compare)
+assert all(int(r["wins"]) + int(r["ties"]) + int(r["losses"]) == int(r["sequences"]) for r in compare)
+assert {r["policy"] for r in read("queries")} == {"snapkv"}
+assert [r["value"] for r in read("by-lag") if r["budget"] == "25%"][:2] == ["16", "32"]
+PYTHON
+
+# Without scores, what needs them is empty and says so.
+expect_success replay "$small" --policy knorm --budget 25% --out unscored
+expect_success analyze unscored
+grep -q 'no scores stored' unscored/bias.csv || complain 'bias.csv does not say that scores are missing'
+
+# Bad input.
+expect_refusal 2 'analyze needs DIR' analyze
+expect_refusal 4 'absent.*no such directory' analyze absent
+mkdir empty
+expect_refusal 3 'empty: it holds no results' analyze empty
+expect_refusal 2 "by 'lagg'.*there are .*lag" analyze all --by lagg
+expect_refusal 4 'absent\.h5' analyze all --trace absent.h5
+# fresh: a copy of the results without tables of analyze.
+fresh() {
+    rm -rf "$1"
+    cp -r all "$1"
+    rm "$1"/{bias,compare,pareto,queries,by-lag}.csv
+}
+fresh missing
+rm missing/random@25-.prefill.agnostic.decisions.h5
+expect_partial 4 'random@25-.*is missing' analyze missing
+[[ -s missing/bias.csv && -s missing/compare.csv ]] || complain 'a missing file stops the tables'
+fresh cut
+head -c 3000 all/random@25-.prefill.agnostic.decisions.h5 >cut/random@25-.prefill.agnostic.decisions.h5
+expect_partial 3 'random@25-' analyze cut
+! grep -q '^random,[^,]*,25%' cut/bias.csv || complain 'a damaged file is in bias.csv'
+fresh mixed
+cp "$here/../golden/small-float32.ems@0.1.decisions.h5" mixed/random@25-.prefill.agnostic.decisions.h5
+expect_partial 3 'random@25-.*belongs to the trace [0-9a-f]{32}, not to' analyze mixed
+fresh unmeasured
+rm unmeasured/recall.csv
+expect_partial 4 'compare\.csv, pareto\.csv and queries\.csv are left out.*recall\.csv' analyze unmeasured
+[[ -s unmeasured/bias.csv && ! -e unmeasured/compare.csv ]] || complain 'recall.csv missing: wrong tables'
+fresh garbled
+printf 'policy,budget\nx\n' >garbled/recall.csv
+expect_partial 3 'recall\.csv' analyze garbled
+printf 'policy,budget\nx\n' >garbled/index.csv
+expect_refusal 3 "index\.csv: it has no column 'file'" analyze garbled
+finish
