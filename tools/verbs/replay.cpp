@@ -2,7 +2,9 @@
 #include "tools/replay_options.hpp"
 #include "tools/replay_table.hpp"
 #include "tools/replaying.hpp"
+#include "tools/report/page.hpp"
 #include "tools/verb.hpp"
+#include "tools/visible_text.hpp"
 #include "trace/reader.hpp"
 
 #include <filesystem>
@@ -43,6 +45,19 @@ bool holds_nothing(const std::filesystem::path& directory) {
     return !std::filesystem::exists(directory) || std::filesystem::is_empty(directory, absent);
 }
 
+/// report.html beside the tables; what is missing in it goes to standard error.
+void write_report(const Invocation& invocation, const std::filesystem::path& out) {
+    const std::filesystem::path page = out / "report.html";
+    const std::vector<std::string> notes = report::write_page(
+        {.directory = out, .trace = invocation.values["trace"].as<std::string>(), .live = {}},
+        page);
+    if (invocation.common.quiet)
+        return;
+    for (const std::string& note : notes)
+        std::cerr << "kvtape: " << visible_text(note) << '\n';
+    std::cerr << "kvtape: to look at it, open " << page.string() << " in a browser\n";
+}
+
 void declare(options::options_description& own,
              options::positional_options_description& positional) {
     own.add_options()  //
@@ -53,6 +68,7 @@ void declare(options::options_description& own,
     own.add_options()                                                                       //
         ("layers", options::value<std::string>()->value_name("LIST"), "only these layers")  //
         ("curve", "also write curve.csv: recall and mass at every budget")                  //
+        ("report", "also write report.html, a page to look at (kvtape report)")             //
         ("partial", "read the finished sequences of an unfinished trace")                   //
         ("twice", "replay a second time and compare the files byte by byte");
     positional.add("trace", 1);
@@ -80,13 +96,16 @@ int run(const Invocation& invocation) {
                   << "\nShare of the needle that is still in the cache when the answer begins "
                      "(weighted needle\nrecall, mean over sequences). More in "
                   << (out / "summary.csv").string() << '\n';
-    if (values.count("twice") == 0)
-        return exit_done;
-    const std::vector<std::string> differing =
-        differences_of_second_run(invocation, *trace, out, compared);
-    for (const std::string& name : differing)
-        std::cerr << "kvtape: replaying twice: " << name << " differs\n";
-    return differing.empty() ? exit_done : exit_difference;
+    int code = exit_done;
+    if (values.count("twice") != 0)
+        for (const std::string& name :
+             differences_of_second_run(invocation, *trace, out, compared)) {
+            std::cerr << "kvtape: replaying twice: " << name << " differs\n";
+            code = exit_difference;
+        }
+    if (values.count("report") != 0)
+        write_report(invocation, out);
+    return code;
 }
 
 }  // namespace

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# One self-contained page of a replay: what it holds, that its policy allows it, bad input.
+# shellcheck source=tests/cli/support.sh
+. "$(dirname "$0")/support.sh"
+
+expect_success replay "$small" --policy snapkv --policy h2o --policy full --policy oracle --budget 10%,25%,50% --curve --out all
+expect_success report all --out page.html
+expect_output '^page\.html$'
+grep -q 'kvtape analyze writes them' stderr || complain "it does not say what is missing: $(cat stderr)"
+
+# check_page FILE: its policy allows its own scripts and styles and nothing else.
+check_page() {
+    python3 - "$1" <<'PYTHON' || complain "$1 is not as expected"
+import base64
+import hashlib
+import json
+import re
+import sys
+
+page = open(sys.argv[1], encoding="utf-8", newline="").read()
+policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page).group(1)
+assert policy.startswith("default-src 'none'; script-src 'sha256-"), policy
+assert "unsafe" not in policy and "http" not in policy, policy
+for name in ("script", "style"):
+    for text in re.findall(rf"<{name}>(.*?)</{name}>", page, re.DOTALL):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{name}-src" in policy and f"'sha256-{digest}'" in policy, (name, digest)
+assert len(re.findall("<script", page)) == len(re.findall("<script>", page)) + 1
+assert not re.search(r'\b(src|href)="(?!#)', page)
+data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1))
+assert len(data["cells"]) == 12 and len(data["series"]) == 4, data["series"]
+assert data["curves"] and data["strips"]["sequences"][0]["needles"]
+assert len(page) < 3_000_000
+PYTHON
+}
+check_page page.html
+expect_success report all --json --quiet
+[[ -s all/report.html && ! -s stderr ]] || complain 'without --out there is no report.html in the directory'
+cmp -s page.html all/report.html || complain 'two pages of the same results differ'
+expect_success report all --threads 1 --quiet
+cmp -s page.html all/report.html || complain 'threads change the page'
+
+expect_success replay "$small" --policy snapkv --budget 10% --out looked --report --twice
+[[ -s looked/report.html ]] || complain 'replay --report writes no report.html'
+grep -q 'open looked/report\.html in a browser' stderr || complain "replay --report says: $(cat stderr)"
+
+expect_refusal 2 'page\.html exists; --overwrite' report all --out page.html
+expect_success report all --out page.html --overwrite
+expect_refusal 2 '--out is empty' report all --out ''
+expect_refusal 4 'nowhere/page\.html' report all --out nowhere/page.html
+expect_refusal 4 'absent/recall\.csv' report absent
+mkdir empty
+expect_refusal 4 'empty/recall\.csv' report empty
+mkdir foreign
+echo 'a,b' >foreign/recall.csv
+expect_refusal 3 "no column 'policy'; it is of another version" report foreign
+expect_absent empty/report.html foreign/report.html
+
+# One file gone, one damaged, the recording gone: the page is still made and says so.
+rm 'all/h2o@10-.prefill.agnostic.decisions.h5'
+printf 'x' >'all/h2o@25-.prefill.agnostic.decisions.h5'
+expect_success report all --out less.html --trace absent.h5
+for part in 'Token texts and needles .*absent\.h5' 'h2o at 10%' 'h2o at 25%'; do
+    grep -qE "$part" stderr || complain "it does not say what is missing: $part"
+    grep -qE "<li>.*$part" less.html || complain "the page does not say what is missing: $part"
+done
+finish

@@ -1,0 +1,241 @@
+#include "core/error.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/trace/samples.hpp"
+#include "tools/report/data.hpp"
+#include "tools/report/page.hpp"
+#include "trace/decisions.hpp"
+
+#include <algorithm>
+#include <vector>
+
+using namespace kvtape;
+using namespace kvtape::tests;
+using Catch::Matchers::Contains;
+
+namespace {
+
+constexpr Position length = 40;
+
+/// A trace of one sequence with `text` behind every token, and the directory of a replay over it
+/// that holds the policy `policy` at 25%.
+class Results {
+  public:
+    explicit Results(const std::string& text, const std::string& policy = "snapkv") {
+        std::filesystem::create_directory(folder_ / "out");
+        SequenceInfo sequence = sample_sequence(length);
+        sequence.text.clear();
+        sequence.text_offsets = {0};
+        for (Position token = 0; token < length; ++token) {
+            sequence.text += text;
+            sequence.text_offsets.push_back(std::ssize(sequence.text));
+        }
+        sequence.answer = sequence.generated_text = text.substr(0, 40);
+        TraceWriter writer(folder_ / "t", sample_info());
+        writer.begin_sequence(sequence);
+        for (std::int32_t layer = 0; layer < 2; ++layer)
+            writer.write_layer(layer, sample_layer(sample_info().shape, sequence, layer));
+        writer.end_sequence();
+        const std::string fingerprint = writer.finish();
+        write_decisions("a.decisions.h5", fingerprint);
+        write_bytes(folder_ / "out/index.csv",
+                    "file,policy,parameters,budget,schedule,query_source,seed,fingerprint\n"
+                    "a.decisions.h5,\"" +
+                        policy + "\",{},25%,prefill,agnostic,0,00\n");
+        write_bytes(folder_ / "out/recall.csv", recall_csv(policy));
+        write_bytes(folder_ / "out/run.json", "{\"command\":\"kvtape replay\",\"trace\":\"../t\"}");
+    }
+
+    void write_decisions(const std::string& name, const std::string& trace) const {
+        DecisionWriter writer(path(name),
+                              {.producer = "kvtape test",
+                               .trace_fingerprint = trace,
+                               .policy = "snapkv",
+                               .parameters = "{}",
+                               .budget = "25%",
+                               .schedule = "prefill",
+                               .query_source = "agnostic",
+                               .loop = "replay",
+                               .fingerprint = {}},
+                              Existing::replace);
+        writer.begin_sequence({.name = "0000",
+                               .kept_tokens = 124,
+                               .kept_bytes = 31,
+                               .full_bytes = 124,
+                               .blocks = {{0, length - 8, false}, {length - 8, length, false}}},
+                              2,
+                              length);
+        for (std::int32_t layer = 0; layer < 2; ++layer) {
+            LayerFate fate{.evicted_at = std::vector<std::int32_t>(2 * length, -1),
+                           .merged_into = {},
+                           .scores = {}};
+            fate.evicted_at[0] = fate.evicted_at[9] = 0;
+            writer.write_layer(layer, fate);
+        }
+        writer.end_sequence();
+        writer.finish();
+    }
+
+    std::filesystem::path path(const std::string& name) const { return folder_ / ("out/" + name); }
+
+    report::Sources sources() const {
+        return report::open_sources({.directory = folder_ / "out", .trace = {}, .live = {}});
+    }
+    std::string page() const {
+        report::Sources all = sources();
+        return report::make_page(all);
+    }
+
+  private:
+    static std::string recall_csv(const std::string& policy) {
+        std::string csv =
+            "policy,parameters,budget,schedule,query_source,sequence,task,layer,kv_head,tokens,"
+            "kept,kept_bytes,needle_tokens,needle_kept,needle_recall,needle_recall_weight,"
+            "mass_kept,output_error_median,output_error_p95\n";
+        for (int head = 0; head < 4; ++head)
+            csv += '"' + policy + "\",{},25%,prefill,agnostic,0000,passkey," +
+                   std::to_string(head / 2) + ',' + std::to_string(head % 2) +
+                   ",32,8,512,4,2,0.5,0.25,0.75,0.125,0.5\n";
+        return csv;
+    }
+
+    Folder folder_;
+};
+
+std::size_t count(const std::string& text, const std::string& part) {
+    std::size_t found = 0;
+    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
+        ++found;
+    return found;
+}
+
+/// What stands inside the element that holds the data.
+std::string data_in(const std::string& page) {
+    const std::string open = "<script type=\"application/json\" id=\"data\">";
+    const std::size_t begin = page.find(open) + open.size();
+    return page.substr(begin, page.find("</script>", begin) - begin);
+}
+
+bool has_note(const report::Sources& sources, const std::string& part) {
+    return std::any_of(sources.notes.begin(), sources.notes.end(), [&](const std::string& note) {
+        return note.find(part) != std::string::npos;
+    });
+}
+
+}  // namespace
+
+TEST_CASE("data inside a script element cannot end it", "[tools][report]") {
+    const std::string hostile = "</script><!--<script>&amp;\u2028\u2029\"\\";
+    const std::string safe = report::script_safe(Json{{hostile, hostile}});
+    CHECK(safe.find_first_of("<>&") == std::string::npos);
+    CHECK(count(safe, "\u2028") + count(safe, "\u2029") == 0);
+    CHECK(Json::parse(safe)[hostile] == hostile);
+}
+
+TEST_CASE("token texts are visible and short", "[tools][report]") {
+    CHECK(report::token_text(std::string_view("a\0b\u202ec\u0627😀", 13), 96) ==
+          "a\u2400b[U+202E]c\u0627😀");
+    CHECK(report::token_text(std::string(10'000, 'x'), 8) == "xxxxxxxx… (10000 bytes)");
+    CHECK(report::token_text("😀😀😀", 6) == "😀… (12 bytes)");
+}
+
+TEST_CASE("hostile text reaches the page as data alone", "[tools][report]") {
+    const std::string harmless = Results("it ").page();
+    for (const std::string& text : {std::string("</script><script>alert(1)</script>"),
+                                    std::string("<img src=x onerror=alert(1)>"),
+                                    std::string("\u202e\u0627\u0644\u0639 😀"),
+                                    std::string("\0\x1b[31m", 6),
+                                    std::string("{{data}}"),
+                                    std::string(10'000, 'x')}) {
+        const std::string page = Results(text, "<b>{{made}}</b>").page();
+        CHECK(count(page, "<script") == count(harmless, "<script"));
+        CHECK(count(page, "</script") == count(harmless, "</script"));
+        CHECK(count(page, "<img") + count(page, "<b>{{") + count(page, "\u202e") == 0);
+        CHECK(count(page, std::string(1, '\0')) + count(page, "\x1b") == 0);
+        CHECK(page.size() < 400'000);
+        const Json data = Json::parse(data_in(page));
+        CHECK(data["series"][0] == "<b>{{made}}</b>");
+        CHECK(data["strips"]["sequences"][0]["words"].size() == length);
+    }
+}
+
+TEST_CASE("a page holds figures, decisions and where they come from", "[tools][report]") {
+    const Results results("it ");
+    const std::string page = results.page();
+    const Json data = Json::parse(data_in(page));
+    CHECK(data["cells"][0]["kept"] == 0.25);
+    CHECK(data["cells"][0]["all"]["weighted"] == Json::array({0.5, nullptr, nullptr}));
+    CHECK(data["cells"][0]["heads"]["error"] == Json::array({0.125, 0.125, 0.125, 0.125}));
+    CHECK(data["cells"][0]["bytes"] == Json::array({31, 124}));
+    // Tokens 0 and 9 are evicted in the first head: bits 0 of byte 0 and 1 of byte 1, then 3 bytes.
+    CHECK(data["strips"]["codes"][0][0][0] == "AQIAAAA=");
+    CHECK(data["strips"]["codes"][0][1][0] == "AAAAAAA=");
+    CHECK_THAT(page,
+               Contains("no policy keeps more of the needle than <b>snapkv</b>: <b>0.50</b>"));
+    CHECK_THAT(page, Contains("default-src 'none'; script-src 'sha256-"));
+    CHECK_THAT(page, Contains("kvtape replay"));
+}
+
+TEST_CASE("what is absent or damaged is left out of the page and named", "[tools][report]") {
+    const Results results("it ");
+    CHECK(has_note(results.sources(), "") == false);
+
+    results.write_decisions("a.decisions.h5", std::string(32, '0'));
+    CHECK(has_note(results.sources(), "they belong to the trace 00000000"));
+    write_bytes(results.path("a.decisions.h5"), "damaged");
+    CHECK(has_note(results.sources(), "Decisions of snapkv at 25% are left out"));
+    std::filesystem::remove(results.path("a.decisions.h5"));
+    CHECK(has_note(results.sources(), "a.decisions.h5"));
+    CHECK_THAT(results.page(), Contains("What is missing here"));
+
+    write_bytes(results.path("compare.csv"), "policy_a,of\n1,2\n");
+    report::Sources with_foreign_table = results.sources();
+    CHECK_THAT(report::make_page(with_foreign_table), Contains("compare.csv is left out"));
+
+    write_bytes(results.path("index.csv"),
+                "file,policy,budget,schedule,query_source\n"
+                "../t,snapkv,25%,prefill,agnostic\n");
+    CHECK(has_note(results.sources(), "which is not a file name"));
+    std::filesystem::remove(results.path("run.json"));
+    CHECK(has_note(results.sources(), "run.json names no trace; --trace does"));
+
+    write_bytes(results.path("recall.csv"), "policy,budget\nsnapkv,25%\n");
+    CHECK_THROWS_WITH(results.sources(), Contains("it has no column"));
+    std::filesystem::remove(results.path("recall.csv"));
+    CHECK_THROWS_AS(results.sources(), Error);
+}
+
+TEST_CASE("tables of analyze reach the page by layer and head", "[tools][report]") {
+    const Results results("it ");
+    const std::string names = "policy,parameters,budget,schedule,query_source,layer,kv_head,";
+    const std::string name = "snapkv,{},25%,prefill,agnostic,";
+    write_bytes(results.path("heads.csv"),
+                names +
+                    "kept_jaccard,effective_heads_kept,effective_heads_keys,"
+                    "effective_heads_values,mass95\n" +
+                    name + "1,0,0.5,1.5,1.25,2,0.125\n" + name + "1,,0.5,1.5,1.25,2,0.25\n" + name +
+                    ",,0.75,1.5,1.25,2,0.25\n" + "other,{},25%,prefill,agnostic,0,0,1,1,1,1,1\n");
+    write_bytes(results.path("paged.csv"),
+                names +
+                    "block,kept_ratio,held_ratio,paged_ratio,needle_recall_weighted,"
+                    "paged_recall_weighted,recall_lost,recall_lost_low,recall_lost_high\n" +
+                    name + "0,0,16,0.1,0.2,0.1,0.5,0.25,0.25,,\n" + name +
+                    ",,16,0.1,0.2,0.1,0.5,0.25,0.25,,\n");
+    report::Sources sources = results.sources();
+    const Json analysis = report::page_data(sources)["analysis"];
+    const Json& heads = analysis["heads"][0];
+    CHECK(heads["jaccard"] == Json::array({nullptr, nullptr, 0.5, nullptr}));
+    CHECK(heads["mass95"][2] == 0.125);
+    CHECK(heads["effective"] == Json::array({nullptr, Json::array({1.5, 1.25, 2.0})}));
+    CHECK(analysis["paged"]["rows"].size() == 1);
+    CHECK(analysis["paged"]["rows"][0][1] == "25%");
+    CHECK(analysis["bias"].is_null());
+    CHECK(has_note(sources, "for want of bias.csv, compare.csv, pareto.csv, queries.csv"));
+}
+
+TEST_CASE("decisions that do not fit are left out head by head", "[tools][report]") {
+    const Results results("it ");
+    report::Sources sources = results.sources();
+    const Json data = report::page_data(sources, {.bytes = 25, .text = 96});
+    CHECK(data["strips"]["heads"].size() == 2);
+    CHECK(has_note(sources, "show the 2 of 4 KV heads"));
+}

@@ -1,0 +1,210 @@
+#include "tools/report/chosen_rows.hpp"
+#include "tools/report/optional_table.hpp"
+#include "tools/report/tables.hpp"
+
+#include <map>
+#include <optional>
+
+namespace kvtape::report {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int bins = 20;
+
+/// Cells by the columns that name them.
+class Cells {
+  public:
+    explicit Cells(const Recall& recall) {
+        for (std::size_t i = 0; i < recall.cells.size(); ++i) {
+            const Cell& cell = recall.cells[i];
+            places_[{cell.policy, cell.budget, cell.schedule, cell.query_source}] = i;
+        }
+    }
+    std::optional<std::size_t> of(const CsvTable& table, std::size_t row) const {
+        const auto found = places_.find({table.text(row, "policy"),
+                                         table.text(row, "budget"),
+                                         table.text(row, "schedule"),
+                                         table.text(row, "query_source")});
+        return found == places_.end() ? std::nullopt : std::optional(found->second);
+    }
+
+  private:
+    std::map<std::vector<std::string>, std::size_t> places_;
+};
+
+std::vector<std::string> with_names(std::vector<std::string> columns) {
+    columns.insert(columns.begin(), {"policy", "budget", "schedule", "query_source"});
+    return columns;
+}
+
+bool is_over_all(const CsvTable& table, std::size_t row) {
+    return table.text(row, "layer").empty() && table.text(row, "kv_head").empty();
+}
+
+Json interval(const CsvTable& table, std::size_t row, const std::string& column) {
+    return {rounded(table.number(row, column)),
+            rounded(table.number(row, column + "_low")),
+            rounded(table.number(row, column + "_high"))};
+}
+
+/// For each cell over all heads: keep profile, correlation, slope, distance from the oracle.
+Json bias(const fs::path& path, const Recall& recall) {
+    std::vector<std::string> columns = with_names({"layer", "kv_head", "error"});
+    for (const char* name : {"position_correlation", "keep_slope", "bias_vs_oracle"})
+        for (const char* end : {"", "_low", "_high"})
+            columns.push_back(std::string(name) + end);
+    for (int bin = 0; bin < bins; ++bin)
+        columns.push_back("keep_profile_" + std::to_string(bin));
+    const CsvTable table = CsvTable::read(path, columns);
+    const Cells cells(recall);
+    Json json(recall.cells.size(), Json());
+    for (std::size_t row = 0; row < table.rows(); ++row) {
+        const auto cell = cells.of(table, row);
+        if (!cell || !is_over_all(table, row))
+            continue;
+        Json one{{"correlation", interval(table, row, "position_correlation")},
+                 {"slope", interval(table, row, "keep_slope")},
+                 {"distance", interval(table, row, "bias_vs_oracle")},
+                 {"error", table.text(row, "error")},
+                 {"profile", Json::array()}};
+        for (int bin = 0; bin < bins; ++bin)
+            one["profile"].push_back(
+                rounded(table.number(row, "keep_profile_" + std::to_string(bin))));
+        json[*cell] = std::move(one);
+    }
+    return json;
+}
+
+/// For each cell `[layers * heads]` of how alike kept sets are, and by layer how many heads differ.
+Json heads(const fs::path& path, const Recall& recall) {
+    const std::vector<std::string> by_layer{
+        "effective_heads_kept", "effective_heads_keys", "effective_heads_values"};
+    std::vector<std::string> columns = with_names({"layer", "kv_head", "kept_jaccard", "mass95"});
+    columns.insert(columns.end(), by_layer.begin(), by_layer.end());
+    const CsvTable table = CsvTable::read(path, columns);
+    const Cells cells(recall);
+    const auto layers = static_cast<std::size_t>(recall.layers);
+    const auto kv_heads = static_cast<std::size_t>(recall.heads);
+    Json json(recall.cells.size(), Json());
+    for (std::size_t row = 0; row < table.rows(); ++row) {
+        const auto cell = cells.of(table, row);
+        const double layer = table.number(row, "layer"), head = table.number(row, "kv_head");
+        if (!cell || !(layer >= 0.0 && layer < static_cast<double>(layers)))
+            continue;
+        if (json[*cell].is_null())
+            json[*cell] = {{"jaccard", Json(layers * kv_heads, Json())},
+                           {"mass95", Json(layers * kv_heads, Json())},
+                           {"effective", Json(layers, Json())}};
+        const auto place = static_cast<std::size_t>(layer);
+        if (head >= 0.0 && head < static_cast<double>(kv_heads)) {
+            const std::size_t at = place * kv_heads + static_cast<std::size_t>(head);
+            json[*cell]["jaccard"][at] = rounded(table.number(row, "kept_jaccard"));
+            json[*cell]["mass95"][at] = rounded(table.number(row, "mass95"));
+        } else if (table.text(row, "kv_head").empty()) {
+            Json effective = Json::array();
+            for (const std::string& column : by_layer)
+                effective.push_back(rounded(table.number(row, column)));
+            json[*cell]["effective"][place] = std::move(effective);
+        }
+    }
+    return json;
+}
+
+/// Whether a row is over all sequences.
+auto of_all_tasks(const Recall& recall) {
+    return [alone = recall.tasks.size() == 1](const CsvTable& table, std::size_t row) {
+        return alone || table.text(row, "task") == "all";
+    };
+}
+
+Json compare(const fs::path& path, const Recall& recall) {
+    return chosen_rows(
+        path,
+        {"policy_a",        "query_source_a", "budget_a",     "kept_ratio_a", "policy_b",
+         "query_source_b",  "budget_b",       "kept_ratio_b", "schedule",     "metric",
+         "sequences",       "mean_a",         "mean_b",       "difference",   "difference_low",
+         "difference_high", "wins",           "ties",         "losses",       "task"},
+        [&, is_chosen = of_all_tasks(recall)](const CsvTable& table, std::size_t row) {
+            const std::string& metric = table.text(row, "metric");
+            return is_chosen(table, row) &&
+                   (metric == "needle_recall_weighted" || metric == "mass_kept");
+        });
+}
+
+Json pareto(const fs::path& path, const Recall& recall) {
+    return chosen_rows(path,
+                       {"policy",
+                        "budget",
+                        "schedule",
+                        "kept_bytes_ratio",
+                        "needle_recall_weighted",
+                        "needle_recall_weighted_low",
+                        "needle_recall_weighted_high",
+                        "on_front",
+                        "dominated_by",
+                        "task"},
+                       of_all_tasks(recall));
+}
+
+Json paged(const fs::path& path) {
+    return chosen_rows(path,
+                       {"policy",
+                        "budget",
+                        "block",
+                        "kept_ratio",
+                        "held_ratio",
+                        "paged_ratio",
+                        "needle_recall_weighted",
+                        "paged_recall_weighted",
+                        "recall_lost",
+                        "recall_lost_low",
+                        "recall_lost_high",
+                        "layer",
+                        "kv_head"},
+                       is_over_all);
+}
+
+Json queries(const fs::path& path, const Recall& recall) {
+    return chosen_rows(path,
+                       {"policy",
+                        "budget",
+                        "schedule",
+                        "metric",
+                        "agnostic",
+                        "question",
+                        "oracle",
+                        "question_gain",
+                        "question_gain_low",
+                        "question_gain_high",
+                        "oracle_gain",
+                        "question_share",
+                        "task"},
+                       of_all_tasks(recall));
+}
+
+}  // namespace
+
+Json analysis(Sources& sources) {
+    std::string absent;
+    Json tables = Json::object();
+    const auto take = [&](const char* name, auto read) {
+        const fs::path path = sources.directory / (std::string(name) + ".csv");
+        if (!is_there(path))
+            absent += (absent.empty() ? "" : ", ") + path.filename().string();
+        tables[name] = optional_table(sources, path, read);
+    };
+    const Recall& recall = sources.recall;
+    take("bias", [&](const fs::path& path) { return bias(path, recall); });
+    take("heads", [&](const fs::path& path) { return heads(path, recall); });
+    take("compare", [&](const fs::path& path) { return compare(path, recall); });
+    take("pareto", [&](const fs::path& path) { return pareto(path, recall); });
+    take("paged", paged);
+    take("queries", [&](const fs::path& path) { return queries(path, recall); });
+    if (!absent.empty())
+        sources.notes.push_back("Findings are left out, for want of " + absent +
+                                ": kvtape analyze writes them into the directory");
+    return tables;
+}
+
+}  // namespace kvtape::report

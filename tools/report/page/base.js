@@ -1,0 +1,126 @@
+'use strict';
+// What the other scripts share: the data, what is chosen, small helpers. Text of a file reaches the
+// page through textContent alone.
+
+const data = JSON.parse(document.getElementById('data').textContent);
+
+const byId = (id) => document.getElementById(id);
+
+// An element with properties, and children that are elements or text.
+function element(name, properties, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties || {})) {
+    if (key in made) made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+const decimal = (number, digits = 2) => (number == null ? '' : number.toFixed(digits));
+const percent = (ratio) => `${(100 * ratio).toFixed(ratio < 0.0995 ? 1 : 0)} %`;
+const withBounds = (mean) =>
+  mean == null ? '' : mean[1] == null ? decimal(mean[0]) : `${decimal(mean[0])} [${decimal(mean[1])}, ${decimal(mean[2])}]`;
+
+// The colours of Okabe and Ito, told apart by most eyes; dashes and marks tell further series apart.
+const lightColours = ['#0072b2', '#d55e00', '#009e73', '#b0568f', '#8a6d00', '#24292f', '#3d9bd1', '#8c4a00'];
+const darkColours = ['#56b4e9', '#ff8c3a', '#2fd1a0', '#e39ccb', '#f0e442', '#e6edf3', '#8fb4ff', '#d9a066'];
+const dashes = [[], [7, 3], [2, 3], [9, 3, 2, 3]];
+const marks = ['circle', 'square', 'triangle', 'diamond'];
+
+let printing = false;
+const dark = () => !printing && matchMedia('(prefers-color-scheme: dark)').matches;
+const colourOf = (series) => (dark() ? darkColours : lightColours)[series % lightColours.length];
+const dashOf = (series) => dashes[Math.floor(series / lightColours.length + series) % dashes.length];
+const markOf = (series) => marks[series % marks.length];
+const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+// What is chosen, for all sections. Budgets are places in the list of a series' cells.
+const chosen = { metric: 'weighted', task: -1, sequence: 0, head: 0, a: 0, b: 0, budget: 0, colour: 'time' };
+const listeners = [];
+const whenChosen = (listener) => listeners.push(listener);
+function choose(changes) {
+  Object.assign(chosen, changes);
+  for (const listener of listeners) listener(changes);
+}
+
+const metrics = {
+  weighted: 'needle recall, weighted by who reads it',
+  recall: 'needle recall, all heads alike',
+  mass: 'attention mass kept',
+  error: 'output error, median',
+};
+
+// Cells of a series, the smallest first.
+const cellsOf = (series) =>
+  data.cells.map((cell, index) => ({ ...cell, index })).filter((cell) => cell.series === series)
+    .sort((a, b) => a.kept - b.kept || a.index - b.index);
+const meanOf = (cell, metric, task) => (task < 0 ? cell.all : cell.tasks[task])[metric];
+
+// The budgets of the directory in the order of what they keep on average, and the cell of each.
+const budgets = (() => {
+  const sums = new Map();
+  for (const cell of data.cells) {
+    if (cell.policy === 'full') continue;
+    const [sum, count] = sums.get(cell.budget) || [0, 0];
+    sums.set(cell.budget, [sum + cell.kept, count + 1]);
+  }
+  if (sums.size === 0) for (const cell of data.cells) sums.set(cell.budget, [cell.kept, 1]);
+  return [...sums].sort((x, y) => x[1][0] / x[1][1] - y[1][0] / y[1][1]).map(([budget]) => budget);
+})();
+const cellAt = (series, budget) =>
+  data.cells.findIndex((cell) => cell.series === series && cell.budget === budgets[budget]);
+
+// A labelled choice. `options` are [value, text] pairs.
+function selector(label, options, value, changed) {
+  const select = element('select', { onchange: () => changed(select.value) });
+  for (const [key, text] of options) select.append(element('option', { value: String(key) }, text));
+  select.value = String(value);
+  return element('label', {}, label, select);
+}
+
+// Rows as a table; the first cell of each is its head. Cells are text, or [text, onclick].
+function table(columns, rows, caption) {
+  const head = element('tr', {}, ...columns.map((column) => element('th', { scope: 'col' }, column)));
+  const body = element('tbody', {}, ...rows.map((row) => element('tr', {},
+    ...row.map((text, i) => element(i === 0 ? 'th' : 'td', i === 0 ? { scope: 'row' } : {}, text)))));
+  const made = element('table', {}, element('thead', {}, head), body);
+  if (caption) made.prepend(element('caption', {}, caption));
+  return element('div', { className: 'scroll', tabIndex: 0, role: 'region', ariaLabel: caption || columns[0] }, made);
+}
+
+const folded = (summary, ...children) =>
+  element('details', {}, element('summary', {}, summary), ...children);
+const remark = (text) => element('p', { className: 'small' }, text);
+
+// A canvas of so many CSS pixels, sharp on any screen; returns its drawing context.
+function sized(canvas, width, height) {
+  const scale = Math.min(3, window.devicePixelRatio || 1);
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext('2d');
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}
+
+// Draws now, and again when width, colours or the medium change.
+const drawings = [];
+function drawn(draw) {
+  drawings.push(draw);
+  draw();
+}
+const redraw = () => drawings.forEach((draw) => draw());
+{
+  let width = document.documentElement.clientWidth;
+  window.addEventListener('resize', () => {
+    if (document.documentElement.clientWidth === width) return;
+    width = document.documentElement.clientWidth;
+    redraw();
+  });
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
+  window.addEventListener('beforeprint', () => { printing = true; redraw(); });
+  window.addEventListener('afterprint', () => { printing = false; redraw(); });
+}

@@ -1,0 +1,162 @@
+#include "tools/report/sources.hpp"
+
+#include "analyze/csv_table.hpp"
+#include "core/error.hpp"
+#include "trace/reader.hpp"
+
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <optional>
+
+namespace kvtape::report {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_there(const fs::path& path) {
+    std::error_code failure;
+    return fs::exists(path, failure);
+}
+
+/// Runs `read`; what goes wrong in it becomes a note that begins with `what`.
+template <typename Read>
+void attempt(std::vector<std::string>& notes, const std::string& what, Read read) {
+    try {
+        read();
+    } catch (const Error& error) {
+        notes.push_back(what + ": " + error.what());
+    }
+}
+
+Json read_run(const fs::path& directory) {
+    const fs::path path = directory / "run.json";
+    std::ifstream file(path, std::ios::binary);
+    if (!file)
+        throw errno_error("reading " + path.string());
+    return parse_json(
+        std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()),
+        path.string());
+}
+
+/// The text that run.json holds under `key`, or "".
+std::string text_in(const Json& run, const char* key) {
+    const auto found = run.is_object() ? run.find(key) : run.end();
+    return found != run.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+/// Decision files by the columns that name a cell.
+using FileNames = std::map<std::vector<std::string>, std::string>;
+
+FileNames read_index(const fs::path& directory) {
+    const CsvTable index = CsvTable::read(directory / "index.csv",
+                                          {"file", "policy", "budget", "schedule", "query_source"});
+    FileNames names;
+    for (std::size_t row = 0; row < index.rows(); ++row)
+        names[{index.text(row, "policy"),
+               index.text(row, "budget"),
+               index.text(row, "schedule"),
+               index.text(row, "query_source")}] = index.text(row, "file");
+    return names;
+}
+
+CellFile open_file(const fs::path& directory, const std::string& name) {
+    // The index names files beside it; a path would lead out of the directory.
+    if (fs::path(name).filename() != fs::path(name))
+        throw format_error("index.csv names the file '" + name + "', which is not a file name");
+    CellFile file{.decisions = open_decisions(directory / name)};
+    for (std::int32_t i = 0; i < file.decisions->sequences(); ++i) {
+        file.kept_bytes += file.decisions->sequence(i).kept_bytes;
+        file.full_bytes += file.decisions->sequence(i).full_bytes;
+    }
+    return file;
+}
+
+void open_files(Sources& sources) {
+    sources.files.resize(sources.recall.cells.size());
+    FileNames names;
+    attempt(
+        sources.notes, "Decisions are left out", [&] { names = read_index(sources.directory); });
+    for (std::size_t i = 0; i < sources.files.size() && !names.empty(); ++i) {
+        const Cell& cell = sources.recall.cells[i];
+        const std::string title = cell.policy + " at " + cell.budget;
+        const auto found = names.find({cell.policy, cell.budget, cell.schedule, cell.query_source});
+        if (found == names.end())
+            sources.notes.push_back("Decisions of " + title +
+                                    " are left out: index.csv does not list them");
+        else
+            attempt(sources.notes, "Decisions of " + title + " are left out", [&] {
+                sources.files[i] = open_file(sources.directory, found->second);
+            });
+    }
+}
+
+/// Leaves out the trace, or decisions, where they do not belong together.
+void check_fingerprints(Sources& sources) {
+    std::string expected =
+        sources.trace != nullptr ? sources.trace->info().fingerprint : std::string();
+    for (std::size_t i = 0; i < sources.files.size(); ++i) {
+        CellFile& file = sources.files[i];
+        if (file.decisions == nullptr)
+            continue;
+        const std::string& found = file.decisions->info().trace_fingerprint;
+        if (expected.empty())
+            expected = found;
+        if (found == expected)
+            continue;
+        const Cell& cell = sources.recall.cells[i];
+        sources.notes.push_back("Decisions of " + cell.policy + " at " + cell.budget +
+                                " are left out: they belong to the trace " + found + ", expected " +
+                                expected);
+        file = {};
+    }
+}
+
+void find_trace(Sources& sources, const fs::path& asked) {
+    fs::path path = asked;
+    if (path.empty()) {
+        const std::string named = text_in(sources.run, "trace");
+        if (named.empty()) {
+            sources.notes.push_back(
+                "Token texts and needles are left out: run.json names no trace; --trace does");
+            return;
+        }
+        path = sources.directory / named;
+    }
+    attempt(sources.notes, "Token texts and needles are left out", [&] {
+        sources.trace = open_trace(path);
+    });
+}
+
+void find_live(Sources& sources, const fs::path& asked) {
+    if (!asked.empty()) {
+        sources.live = asked;
+        return;
+    }
+    for (const fs::path& place : {sources.directory / "live", sources.directory})
+        for (const char* table : {"answers.csv", "agreement.csv"})
+            if (sources.live.empty() && is_there(place / table))
+                sources.live = place;
+}
+
+}  // namespace
+
+Sources open_sources(const Request& request) {
+    Sources sources{.recall = read_recall(request.directory),
+                    .files = {},
+                    .trace = nullptr,
+                    .directory = request.directory,
+                    .live = {},
+                    .run = {},
+                    .notes = {}};
+    attempt(sources.notes, "How it was made is left out", [&] {
+        sources.run = read_run(request.directory);
+    });
+    find_trace(sources, request.trace);
+    open_files(sources);
+    check_fingerprints(sources);
+    find_live(sources, request.live);
+    return sources;
+}
+
+}  // namespace kvtape::report
