@@ -1,0 +1,189 @@
+// node browser.mjs MODULES CHROMIUM PAGE HOSTILE [IMAGES]
+//
+// Uses a report as a reader does, by mouse and by keyboard, at two widths, light and dark. PAGE is a
+// report, HOSTILE one of a recording whose texts try to break it. With IMAGES, leaves screenshots
+// there. Ends with a list of what was not as expected.
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import path from 'node:path';
+
+const [modules, executablePath, page, hostile, images] = process.argv.slice(2);
+const { chromium } = createRequire(path.join(path.resolve(modules), 'x.js'))('playwright-core');
+
+let failures = 0;
+function expect(holds, what) {
+  if (holds) return;
+  console.log(`FAILED: ${what}`);
+  failures += 1;
+}
+
+const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
+
+// Opens a page and watches it: nothing may be said on the console, and nothing loaded.
+async function opened(file, options) {
+  const tab = await browser.newPage({ deviceScaleFactor: 1, ...options });
+  const address = pathToFileURL(path.resolve(file)).href;
+  tab.on('console', (message) => expect(false, `the console says: ${message.text()}`));
+  tab.on('pageerror', (error) => expect(false, `the script fails: ${error.message}`));
+  tab.on('dialog', (dialog) => { expect(false, 'a text of the recording runs'); dialog.dismiss(); });
+  tab.on('request', (request) => expect(request.url() === address, `a request leaves the page: ${request.url()}`));
+  await tab.goto(address);
+  await tab.waitForSelector('body[data-ready="1"]', { timeout: 20000 });
+  return tab;
+}
+
+const text = (tab, selector) => tab.locator(selector).innerText();
+const image = (tab, selector) => tab.locator(selector).evaluate((canvas) => canvas.toDataURL());
+const optionAt = (tab, controls, place) => tab.locator(`#${controls} select`).nth(place);
+const kept = (tab, side) => tab.locator(`#strip-${side}`).getAttribute('data-kept').then(Number);
+
+async function fits(tab, width) {
+  const wide = await tab.evaluate(() => document.documentElement.scrollWidth);
+  expect(wide <= width, `at ${width} pixels the page is ${wide} wide`);
+}
+
+async function checkCurves(tab) {
+  const series = Number(await tab.locator('#curve-plot').getAttribute('data-series'));
+  expect(series > 2, `${series} series are drawn`);
+  const button = tab.locator('#curve-legend button').first();
+  await button.click();
+  expect(await button.getAttribute('aria-pressed') === 'false', 'a click on the legend does not hide its series');
+  expect(Number(await tab.locator('#curve-plot').getAttribute('data-series')) === series - 1, 'a hidden series is still drawn');
+  await button.focus();
+  await tab.keyboard.press('Enter');
+  expect(await button.getAttribute('aria-pressed') === 'true', 'Enter on the legend does not show its series again');
+  const before = await image(tab, '#curve-plot canvas');
+  await optionAt(tab, 'curve-controls', 0).selectOption('mass');
+  expect(await image(tab, '#curve-plot canvas') !== before, 'another figure draws the same curves');
+  await optionAt(tab, 'curve-controls', 0).selectOption('weighted');
+  await optionAt(tab, 'curve-controls', 1).selectOption('0');
+  expect(await image(tab, '#curve-plot canvas') !== before, 'another task draws the same curves');
+  await optionAt(tab, 'curve-controls', 1).selectOption('-1');
+  expect(await image(tab, '#curve-plot canvas') === before, 'the first choice does not bring its curves back');
+}
+
+async function checkStrip(tab) {
+  const first = await text(tab, '#strip-readout');
+  expect(/needle/.test(first), `the strip does not begin at the needle: ${first}`);
+  await tab.locator('#strip-a').focus();
+  await tab.keyboard.press('Home');
+  expect(/^Token 0[^0-9]/.test(await text(tab, '#strip-readout')), 'Home does not lead to token 0');
+  await tab.keyboard.press('ArrowRight');
+  await tab.keyboard.press('ArrowRight');
+  await tab.keyboard.press('ArrowLeft');
+  expect(/^Token 1[^0-9]/.test(await text(tab, '#strip-readout')), 'arrows do not move by a token');
+  await tab.keyboard.press('n');
+  expect(/needle/.test(await text(tab, '#strip-readout')), 'n does not lead to a needle token');
+  await tab.locator('#strip-b').hover({ position: { x: 35, y: 5 } });
+  expect(/^Token 3[^0-9]/.test(await text(tab, '#strip-readout')), 'hovering does not show a token');
+  const counts = [];
+  await tab.locator('#budget').focus();
+  await tab.keyboard.press('Home');
+  for (;;) {
+    counts.push(await kept(tab, 'b'));
+    const before = await tab.locator('#budget').inputValue();
+    await tab.keyboard.press('ArrowRight');
+    if (await tab.locator('#budget').inputValue() === before) break;
+  }
+  expect(counts.length > 1 && counts.every((count, i) => i === 0 || count > counts[i - 1]), `more budget does not keep more: ${counts}`);
+  const drawn = await image(tab, '#strip-a');
+  await optionAt(tab, 'strip-controls', 4).selectOption('budget');
+  expect(await image(tab, '#strip-a') !== drawn, 'colouring by budget changes nothing');
+  await optionAt(tab, 'strip-controls', 4).selectOption('time');
+  await optionAt(tab, 'strip-controls', 3).selectOption('1');
+  expect(await image(tab, '#strip-a') !== drawn, 'another head shows the same tokens');
+  expect(await tab.evaluate(() => document.activeElement.tagName) !== 'BODY', 'a choice loses the focus');
+}
+
+async function checkMaps(tab) {
+  const map = tab.locator('#map-weighted-a');
+  await map.scrollIntoViewIfNeeded();
+  await map.click({ position: { x: 40, y: 30 } });
+  expect(await optionAt(tab, 'strip-controls', 3).inputValue() === '0', 'a click on a map does not choose its head');
+  expect(await tab.evaluate(() => document.activeElement.id) === 'strip-a', 'a click on a map does not lead to the strip');
+  await tab.locator('#map-error-b').focus();
+  await tab.keyboard.press('ArrowRight');
+  await tab.keyboard.press('ArrowDown');
+  await tab.keyboard.press('Enter');
+  const chosen = await optionAt(tab, 'strip-controls', 3).evaluate((select) => select.selectedOptions[0].textContent);
+  expect(chosen === 'layer 1, head 1', `Enter on a map chooses ${chosen}`);
+}
+
+async function checkPairs(tab) {
+  const before = await text(tab, '#pair-view');
+  const select = optionAt(tab, 'pair-controls', 1);
+  const other = await select.evaluate((one) => [...one.options].find((option) => !option.selected && option.value !== one.form?.value).value);
+  await select.selectOption(other);
+  expect(await text(tab, '#pair-view') !== before, 'another pair shows the same');
+  expect(await optionAt(tab, 'strip-controls', 1).inputValue() === other, 'the strip does not follow the chosen pair');
+}
+
+// Everything that can be used can be reached and seen to be reached.
+async function checkFocus(tab) {
+  await tab.locator('nav a').first().focus();
+  const reached = new Set();
+  for (let i = 0; i < 150; ++i) {
+    await tab.keyboard.press('Tab');
+    const [name, outlined] = await tab.evaluate(() => {
+      const one = document.activeElement;
+      return [one.id || one.tagName, getComputedStyle(one).outlineStyle !== 'none'];
+    });
+    if (name === 'BODY') break;
+    expect(outlined, `${name} has the focus and does not show it`);
+    reached.add(name);
+  }
+  for (const name of ['strip-a', 'strip-b', 'budget', 'map-weighted-a', 'SELECT', 'SUMMARY', 'BUTTON', 'A'])
+    expect(reached.has(name), `Tab does not reach ${name}`);
+}
+
+// What a reader sees first, for docs/img.
+async function pictures(tab, width) {
+  if (!images) return;
+  const below = await tab.locator('#profile').evaluate((section) => section.getBoundingClientRect().top + window.scrollY);
+  await tab.screenshot({ path: path.join(images, `report-${width}.png`), fullPage: true, clip: { x: 0, y: 0, width, height: Math.floor(below) } });
+}
+
+for (const [width, colorScheme] of [[1280, 'light'], [390, 'light'], [1280, 'dark']]) {
+  const tab = await opened(page, { viewport: { width, height: 900 }, colorScheme });
+  const paint = await tab.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime);
+  console.log(`${width} ${colorScheme}: first paint after ${Math.round(paint)} ms`);
+  await fits(tab, width);
+  if (colorScheme === 'light') await pictures(tab, width);
+  await checkCurves(tab);
+  await checkStrip(tab);
+  await checkMaps(tab);
+  await checkPairs(tab);
+  await checkFocus(tab);
+  await fits(tab, width);
+  await tab.emulateMedia({ media: 'print' });
+  await fits(tab, width);
+  await tab.close();
+}
+
+// Without its script the page still answers.
+{
+  const tab = await browser.newPage({ javaScriptEnabled: false });
+  await tab.goto(pathToFileURL(path.resolve(page)).href);
+  expect(await tab.locator('.answer').count() === 1, 'without a script there is no answer');
+  expect(await tab.locator('#recall table tbody tr').count() > 2, 'without a script there is no table');
+  await tab.close();
+}
+
+// Texts of a recording neither run nor break the layout.
+for (const width of [1280, 390]) {
+  const tab = await opened(hostile, { viewport: { width, height: 900 } });
+  await fits(tab, width);
+  await tab.locator('#strip-a').focus();
+  await tab.keyboard.press('Home');
+  for (let i = 0; i < 12; ++i) {
+    await tab.keyboard.press('ArrowRight');
+    await fits(tab, width);
+  }
+  const found = await tab.evaluate(() => [document.querySelectorAll('script').length, document.querySelectorAll('img, iframe, object, b[id]').length, window.ran]);
+  expect(found[1] === 0 && found[2] === undefined, `texts became elements: ${found}`);
+  await tab.close();
+}
+
+await browser.close();
+if (failures) console.log(`${failures} expectations failed`);
+process.exit(failures ? 1 : 0);
