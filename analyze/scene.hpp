@@ -32,14 +32,22 @@ struct LayerScene {
     const LayerData* data = nullptr;                 ///< keys, values and queries
     const std::vector<float>* projection = nullptr;  ///< W_o, empty where not recorded
 
-    /// Of one KV head, [T, head_dim]; only with a trace.
-    MatrixView keys(std::size_t head) const { return rows_of(data->keys, head); }
-    MatrixView values(std::size_t head) const { return rows_of(data->values, head); }
+    /// Of one KV head, the first `tokens`: [tokens, head_dim]; only with a trace.
+    MatrixView keys(std::size_t head, std::size_t tokens) const {
+        return rows_of(data->keys, head, tokens);
+    }
+    MatrixView values(std::size_t head, std::size_t tokens) const {
+        return rows_of(data->values, head, tokens);
+    }
 
   private:
-    MatrixView rows_of(const std::vector<float>& tensor, std::size_t head) const {
-        const Eigen::Index tokens = info->length(), dim = trace->shape.head_dim;
-        return view(tensor.data() + static_cast<Eigen::Index>(head) * tokens * dim, tokens, dim);
+    MatrixView rows_of(const std::vector<float>& tensor,
+                       std::size_t head,
+                       std::size_t tokens) const {
+        const Eigen::Index all = info->length(), dim = trace->shape.head_dim;
+        return view(tensor.data() + static_cast<Eigen::Index>(head) * all * dim,
+                    static_cast<Eigen::Index>(tokens),
+                    dim);
     }
 };
 

@@ -1,10 +1,9 @@
 #include "sim/evaluate.hpp"
 
 #include "core/parallel.hpp"
+#include "sim/head_damage.hpp"
 #include "sim/head_facts.hpp"
 #include "sim/held_state.hpp"
-#include "sim/metrics/damage.hpp"
-#include "sim/metrics/merged_damage.hpp"
 #include "sim/metrics/needle.hpp"
 
 #include <algorithm>
@@ -12,55 +11,6 @@
 
 namespace kvtape {
 namespace {
-
-/// Results ordered so that their kept sets grow, or several such orders where sets are not nested.
-struct Ladder {
-    std::vector<std::size_t> results;
-    NestedSets sets;
-};
-
-bool contains(const Kept& larger, const Kept& smaller) {
-    for (std::size_t t = 0; t < smaller.size(); ++t)
-        if (smaller[t] != 0 && larger[t] == 0)
-            return false;
-    return true;
-}
-
-NestedSets nested(const std::vector<HeldState>& states, std::span<const std::size_t> results) {
-    NestedSets sets{.budgets = static_cast<std::int32_t>(results.size()),
-                    .survives_from = std::vector<std::int32_t>(
-                        states[results[0]].kept.size(), static_cast<std::int32_t>(results.size()))};
-    for (std::size_t step = results.size(); step-- > 0;)
-        for (std::size_t t = 0; t < sets.survives_from.size(); ++t)
-            if (states[results[step]].kept[t] != 0)
-                sets.survives_from[t] = static_cast<std::int32_t>(step);
-    return sets;
-}
-
-std::vector<Ladder> ladders(const std::vector<HeldState>& states) {
-    std::vector<std::size_t> order(states.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    const auto size = [&](std::size_t i) {
-        return std::accumulate(states[i].kept.begin(), states[i].kept.end(), 0);
-    };
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-        return size(a) < size(b);
-    });
-    std::vector<std::vector<std::size_t>> grouped;
-    for (const std::size_t result : order) {
-        const auto fits = std::find_if(grouped.begin(), grouped.end(), [&](const auto& group) {
-            return contains(states[result].kept, states[group.back()].kept);
-        });
-        if (fits == grouped.end())
-            grouped.push_back({result});
-        else
-            fits->push_back(result);
-    }
-    std::vector<Ladder> found;
-    for (std::vector<std::size_t>& group : grouped)
-        found.push_back({.results = group, .sets = nested(states, group)});
-    return found;
-}
 
 class LayerEvaluation {
   public:
@@ -77,70 +27,34 @@ class LayerEvaluation {
                   std::int32_t kv_head,
                   const std::vector<HeldState>& states,
                   std::vector<std::vector<HeadResult>>& results) const {
-        for (const Ladder& ladder : ladders(states)) {
-            const std::vector<std::int32_t> needles = needle_kept(facts.needle, ladder.sets);
-            const std::vector<MatrixView> probes = facts.rows(facts.probes);
-            const Damage damage = facts.probes.count > 0
-                                      ? measure_damage(probes, values(kv_head), ladder.sets)
-                                      : Damage{};
-            for (std::size_t step = 0; step < ladder.results.size(); ++step) {
-                const std::size_t result = ladder.results[step];
-                HeadResult& row = results[result][static_cast<std::size_t>(kv_head)];
-                row = accounted(kv_head, states[result].kept);
-                row.needle_tokens = std::ssize(facts.needle);
-                row.needle_kept = needles[step];
-                row.needle_weight = facts.needle_weight;
-                if (facts.probes.count == 0)
-                    continue;
-                row.mass_kept = damage.mass_kept[step];
-                row.output_error_median = damage.output_error_median[step];
-                row.output_error_p95 = damage.output_error_p95[step];
-                if (!states[result].merged.positions.empty())
-                    remeasure(facts, kv_head, states[result], row);
-            }
+        const DamagedHead head{.trace = info_,
+                               .sequence = sequence_,
+                               .layer = layer_,
+                               .data = data_,
+                               .kv_head = kv_head,
+                               .facts = facts};
+        std::vector<const HeldState*> all;
+        for (const HeldState& state : states)
+            all.push_back(&state);
+        std::vector<RowRange> parts;
+        if (facts.probes.count > 0)
+            parts.push_back({0, facts.probes.count});
+        const std::vector<Damage> damage = measure_states(head, all, parts, {});
+        for (std::size_t result = 0; result < states.size(); ++result) {
+            HeadResult& row = results[result][static_cast<std::size_t>(kv_head)];
+            row = accounted(kv_head, states[result].kept);
+            row.needle_tokens = std::ssize(facts.needle);
+            row.needle_kept = needle_kept(facts.needle, states[result].kept);
+            row.needle_weight = facts.needle_weight;
+            if (damage.empty())
+                continue;
+            row.mass_kept = damage[0].mass_kept[result];
+            row.output_error_median = damage[0].output_error_median[result];
+            row.output_error_p95 = damage[0].output_error_p95[result];
         }
     }
 
   private:
-    std::optional<Position> window() const {
-        return info_.sliding_window[static_cast<std::size_t>(layer_)];
-    }
-
-    MatrixView values(std::int32_t kv_head) const {
-        const Eigen::Index dim = info_.shape.head_dim, tokens = sequence_.length();
-        return view(data_.values.data() + kv_head * tokens * dim, tokens, dim);
-    }
-
-    /// The output error with merged keys and values.
-    void remeasure(const HeadFacts& facts,
-                   std::int32_t kv_head,
-                   const HeldState& state,
-                   HeadResult& row) const {
-        const RowRange recorded = probe_rows(sequence_);
-        const std::int32_t group = info_.shape.group();
-        const auto first = static_cast<std::size_t>(facts.probes.first);
-        const auto count = static_cast<std::size_t>(facts.probes.count);
-        std::vector<HeadProbes> probes;
-        for (const MatrixView& weights : facts.rows(facts.probes)) {
-            const auto head = static_cast<std::int32_t>(probes.size());
-            probes.push_back(
-                {.weights = weights,
-                 .largest = std::span(facts.attention[probes.size()].largest).subspan(first, count),
-                 .queries = scaled_queries(
-                     info_.shape, sequence_, data_, kv_head * group + head, recorded)});
-        }
-        const MergedDamage damage =
-            measure_merged(probes,
-                           std::span(sequence_.query_positions)
-                               .subspan(static_cast<std::size_t>(recorded.first), count),
-                           window(),
-                           values(kv_head),
-                           state.kept,
-                           state.merged);
-        row.output_error_median = damage.output_error_median;
-        row.output_error_p95 = damage.output_error_p95;
-    }
-
     HeadResult accounted(std::int32_t kv_head, const Kept& kept) const {
         HeadResult row;
         row.layer = layer_;

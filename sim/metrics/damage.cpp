@@ -2,7 +2,6 @@
 
 #include "core/kernels.hpp"
 #include "core/reduce.hpp"
-#include "sim/metrics/output_error.hpp"
 
 #include <algorithm>
 #include <numeric>
@@ -95,12 +94,12 @@ class Accumulation {
         return masses_(row, step) / masses_(row, masses_.cols() - 1);
     }
 
-    /// After `step`.
-    double output_error(Index row, Index step) const {
+    /// After `step`; after the output projection where its norm is given.
+    double output_error(Index row, Index step, const OutputNorm* norm) const {
         const DoubleMatrix& sums = outputs_[static_cast<std::size_t>(step)];
         const auto dim = static_cast<std::size_t>(dim_);
         return kvtape::output_error(
-            {output_.row(row).data(), dim}, {sums.row(row).data(), dim}, masses_(row, step));
+            {output_.row(row).data(), dim}, {sums.row(row).data(), dim}, masses_(row, step), norm);
     }
 
   private:
@@ -112,11 +111,41 @@ class Accumulation {
     Index dim_;
 };
 
+/// What one budget does to every probe, query head by query head.
+struct ProbeFigures {
+    std::vector<double> masses, errors;
+    std::vector<double> projected;  ///< empty without norms
+};
+
+/// Of `rows` values for each query head, those of a part.
+std::vector<double> part_of(const std::vector<double>& values, std::size_t rows, RowRange part) {
+    std::vector<double> chosen;
+    for (std::size_t head = 0; head + rows <= values.size() && rows > 0; head += rows) {
+        const auto first = values.begin() + static_cast<std::ptrdiff_t>(head) + part.first;
+        chosen.insert(chosen.end(), first, first + part.count);
+    }
+    return chosen;
+}
+
+void add_figures(Damage& damage, const ProbeFigures& figures, std::size_t rows, RowRange part) {
+    damage.mass_kept.push_back(ordered_mean(part_of(figures.masses, rows, part)));
+    const std::vector<double> errors = part_of(figures.errors, rows, part);
+    damage.output_error_median.push_back(quantile(errors, 0.5));
+    damage.output_error_p95.push_back(quantile(errors, 0.95));
+    if (figures.projected.empty())
+        return;
+    const std::vector<double> projected = part_of(figures.projected, rows, part);
+    damage.projected_error_median.push_back(quantile(projected, 0.5));
+    damage.projected_error_p95.push_back(quantile(projected, 0.95));
+}
+
 }  // namespace
 
-Damage measure_damage(std::span<const MatrixView> attention,
-                      MatrixView values,
-                      const NestedSets& sets) {
+std::vector<Damage> measure_damage(std::span<const MatrixView> attention,
+                                   MatrixView values,
+                                   const NestedSets& sets,
+                                   std::span<const RowRange> parts,
+                                   std::span<const OutputNorm> norms) {
     const Classes classes = classify(sets, static_cast<Position>(values.rows()));
     const Matrix ordered = gathered_rows(values, classes.order);
     std::vector<Packed> packed;
@@ -125,9 +154,9 @@ Damage measure_damage(std::span<const MatrixView> attention,
                                                classes.begins[c + 1] - classes.begins[c],
                                                values.cols())));
     const auto budgets = static_cast<std::size_t>(sets.budgets);
-    std::vector<std::vector<double>> masses(budgets), errors(budgets);
-    for (const MatrixView& head : attention) {
-        const Matrix weights = gathered_columns(head, classes.order);
+    std::vector<ProbeFigures> figures(budgets);
+    for (std::size_t head = 0; head < attention.size(); ++head) {
+        const Matrix weights = gathered_columns(attention[head], classes.order);
         Accumulation sum(weights.rows(), values.cols(), std::ssize(packed));
         for (std::size_t c = 0; c < packed.size(); ++c)
             sum.add(MatrixView(weights.data() + classes.begins[c],
@@ -139,17 +168,18 @@ Damage measure_damage(std::span<const MatrixView> attention,
         for (std::size_t budget = 0; budget < budgets; ++budget)
             for (Index row = 0; row < weights.rows(); ++row) {
                 const auto step = static_cast<Index>(budget) + 1;
-                masses[budget].push_back(sum.mass_share(row, step));
-                errors[budget].push_back(sum.output_error(row, step));
+                figures[budget].masses.push_back(sum.mass_share(row, step));
+                figures[budget].errors.push_back(sum.output_error(row, step, nullptr));
+                if (!norms.empty())
+                    figures[budget].projected.push_back(sum.output_error(row, step, &norms[head]));
             }
     }
-    Damage damage;
-    for (std::size_t budget = 0; budget < budgets; ++budget) {
-        damage.mass_kept.push_back(ordered_mean(masses[budget]));
-        damage.output_error_median.push_back(quantile(errors[budget], 0.5));
-        damage.output_error_p95.push_back(quantile(errors[budget], 0.95));
-    }
-    return damage;
+    std::vector<Damage> found(parts.size());
+    const auto rows = static_cast<std::size_t>(attention.empty() ? 0 : attention[0].rows());
+    for (std::size_t part = 0; part < parts.size(); ++part)
+        for (const ProbeFigures& of_budget : figures)
+            add_figures(found[part], of_budget, rows, parts[part]);
+    return found;
 }
 
 }  // namespace kvtape

@@ -3,7 +3,6 @@
 #include "core/exp.hpp"
 #include "core/kernels.hpp"
 #include "core/reduce.hpp"
-#include "sim/metrics/output_error.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -81,14 +80,16 @@ MergedDamage measure_merged(std::span<const HeadProbes> probes,
                             std::optional<Position> window,
                             MatrixView values,
                             std::span<const char> kept,
-                            const MergedRows& merged) {
+                            const MergedRows& merged,
+                            std::span<const OutputNorm> norms) {
     const Index dim = values.cols(), changed = merged.keys.rows();
     const auto held = untouched(kept, merged.positions, static_cast<Position>(values.rows()));
     const Packed all_values = Packed::straight(values), held_values = packed_rows(values, held);
     const Packed merged_keys = Packed::transposed(view(merged.keys));
     const Packed merged_values = Packed::straight(view(merged.values));
-    std::vector<double> errors, full(static_cast<std::size_t>(dim)), sum(full.size());
-    for (const HeadProbes& head : probes) {
+    std::vector<double> errors, projected, full(static_cast<std::size_t>(dim)), sum(full.size());
+    for (std::size_t at = 0; at < probes.size(); ++at) {
+        const HeadProbes& head = probes[at];
         const Index rows = head.weights.rows();
         Matrix all_sums(rows, dim), logits(rows, changed);
         multiply(head.weights, all_values, mutable_view(all_sums));
@@ -115,10 +116,14 @@ MergedDamage measure_merged(std::span<const HeadProbes> probes,
                                                 held_weights.cols()) +
                                 sum_of(logits.data() + row * changed, changed);
             errors.push_back(output_error(full, sum, mass));
+            if (!norms.empty())
+                projected.push_back(output_error(full, sum, mass, &norms[at]));
         }
     }
     return {.output_error_median = quantile(errors, 0.5),
-            .output_error_p95 = quantile(errors, 0.95)};
+            .output_error_p95 = quantile(errors, 0.95),
+            .projected_error_median = quantile(projected, 0.5),
+            .projected_error_p95 = quantile(projected, 0.95)};
 }
 
 }  // namespace kvtape

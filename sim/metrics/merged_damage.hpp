@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/types.hpp"
+#include "sim/metrics/output_error.hpp"
 
 #include <optional>
 #include <span>
@@ -25,17 +26,21 @@ struct HeadProbes {
 struct MergedDamage {
     double output_error_median = 0.0;
     double output_error_p95 = 0.0;
+    /// After the output projection; only where norms were given.
+    double projected_error_median = 0.0, projected_error_p95 = 0.0;
 };
 
 /// The error of `measure_damage` when the cache holds the entries of `kept` (a flag for each token;
 /// those behind them are held too) with `merged` keys and values: a merged entry is weighted by its
 /// own logit, and the weights of everything held are scaled to add up to one. `positions` are those
-/// of the probes, which see as many keys as the layer's sliding `window` shows them.
+/// of the probes, which see as many keys as the layer's sliding `window` shows them; `norms` are
+/// those of the query heads, or empty.
 MergedDamage measure_merged(std::span<const HeadProbes> probes,
                             std::span<const Position> positions,
                             std::optional<Position> window,
                             MatrixView values,
                             std::span<const char> kept,
-                            const MergedRows& merged);
+                            const MergedRows& merged,
+                            std::span<const OutputNorm> norms = {});
 
 }  // namespace kvtape

@@ -32,14 +32,10 @@ double needle_weight(std::span<const MatrixView> attention, std::span<const Posi
     return ordered_mean(masses);
 }
 
-std::vector<std::int32_t> needle_kept(std::span<const Position> needle, const NestedSets& sets) {
-    std::vector<std::int32_t> kept(static_cast<std::size_t>(sets.budgets));
-    for (const Position token : needle)
-        for (auto b = static_cast<std::size_t>(sets.survives_from[static_cast<std::size_t>(token)]);
-             b < kept.size();
-             ++b)
-            ++kept[b];
-    return kept;
+std::int64_t needle_kept(std::span<const Position> needle, std::span<const char> kept) {
+    return std::count_if(needle.begin(), needle.end(), [&](Position token) {
+        return kept[static_cast<std::size_t>(token)] != 0;
+    });
 }
 
 }  // namespace kvtape

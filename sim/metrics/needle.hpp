@@ -1,8 +1,8 @@
 #pragma once
 
-#include "sim/metrics/damage.hpp"
 #include "trace/trace.hpp"
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -16,7 +16,7 @@ std::vector<Position> needle_positions(const SequenceInfo& sequence);
 /// group. `attention` holds the weights [answer rows, T] of each query head (sim/probes.hpp).
 double needle_weight(std::span<const MatrixView> attention, std::span<const Position> needle);
 
-/// How many needle tokens each budget keeps.
-std::vector<std::int32_t> needle_kept(std::span<const Position> needle, const NestedSets& sets);
+/// How many needle tokens are kept; `kept` is a flag for each token of the context at least.
+std::int64_t needle_kept(std::span<const Position> needle, std::span<const char> kept);
 
 }  // namespace kvtape

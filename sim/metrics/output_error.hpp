@@ -1,23 +1,33 @@
 #pragma once
 
+#include "core/types.hpp"
+
 #include <cmath>
 #include <cstddef>
 #include <span>
+#include <vector>
 
 namespace kvtape {
 
+/// Lengths after the output projection: of W x, where W [hidden, dim] are the columns of W_o that
+/// belong to one query head.
+class OutputNorm {
+  public:
+    explicit OutputNorm(MatrixView columns);
+    /// Squared, from Wᵀ W.
+    double squared(std::span<const double> x) const;
+
+  private:
+    std::size_t dim_;
+    std::vector<double> gram_;  ///< [dim, dim], twice the elements above the diagonal, 0 below
+};
+
 /// ||o - o_S|| / ||o||, where o is `full` and o_S is `sum / mass`, or zero where there is no mass.
-/// 0 where they are equal, 1 where o alone is zero.
-inline double output_error(std::span<const double> full, std::span<const double> sum, double mass) {
-    double length = 0.0, distance = 0.0;
-    for (std::size_t i = 0; i < full.size(); ++i) {
-        const double off = full[i] - (mass > 0.0 ? sum[i] / mass : 0.0);
-        length += full[i] * full[i];
-        distance += off * off;
-    }
-    if (distance == 0.0)
-        return 0.0;
-    return length > 0.0 ? std::sqrt(distance) / std::sqrt(length) : 1.0;
-}
+/// 0 where they are equal, 1 where o alone is zero. With a norm, both lengths are those after the
+/// output projection.
+double output_error(std::span<const double> full,
+                    std::span<const double> sum,
+                    double mass,
+                    const OutputNorm* norm = nullptr);
 
 }  // namespace kvtape

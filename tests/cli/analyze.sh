@@ -24,7 +24,7 @@ expect_success analyze all --by lag --threads 3 --quiet
 for table in all/*.csv; do
     cmp -s "$table" "one/${table#all/}" || complain "threads change $table"
 done
-for table in bias compare pareto queries by-lag; do
+for table in bias heads damage paged compare pareto queries by-lag; do
     [[ -s all/$table.csv ]] || complain "$table.csv is not there"
 done
 python3 - all <<'PYTHON' || complain 'the tables do not hold what they should'
@@ -55,6 +55,40 @@ full = [row for row in over_all if row["policy"] == "full"]
 assert all(float(row["keep_slope"]) == 0 for row in full)
 assert all(not row["position_correlation"] for row in full)
 
+measured = {}
+for row in read("recall"):
+    key = tuple(row[c] for c in ("policy", "budget", "query_source", "layer", "kv_head"))
+    measured.setdefault(key, []).append(row)
+
+
+def recorded(row, column):
+    key = tuple(row[c] for c in ("policy", "budget", "query_source", "layer", "kv_head"))
+    return sum(float(r[column]) for r in measured[key]) / len(measured[key])
+
+
+# What replay measured is what analyze finds over all probes, head by head.
+damage = read("damage")
+for row in damage:
+    if row["kv_head"] and row["probes"] == "all":
+        for column in ("mass_kept", "output_error_median", "output_error_p95"):
+            assert abs(float(row[column]) - recorded(row, column)) < 1e-12, (column, row)
+    if row["policy"] == "full":
+        assert float(row["mass_kept"]) == 1 and float(row["output_error_p95"]) == 0
+        assert float(row["leave_one_out_max"]) == 0 and float(row["leave_one_out_kept"]) == 1
+assert {row["probes"] for row in damage} == {"question", "answer", "all"}
+for row in read("paged"):
+    assert float(row["held_ratio"]) >= float(row["kept_ratio"]) - 1e-12
+    if row["kv_head"]:
+        assert abs(float(row["mass_kept"]) - recorded(row, "mass_kept")) < 1e-9, row
+        assert abs(float(row["needle_recall"]) - recorded(row, "needle_recall")) < 1e-12, row
+heads = read("heads")
+for row in heads:
+    assert 1 - 1e-9 <= float(row["effective_heads_kept"]) <= 4 + 1e-9, row
+    if row["policy"] == "full":
+        assert float(row["kept_jaccard"]) == 1 and row["mergeable"] == ""
+    if row["kv_head"]:
+        assert row["most_alike"] != row["kv_head"]
+
 pareto = read("pareto")
 recall = {(row["policy"], row["budget"], row["query_source"], row["task"]): row for row in read("summary")}
 for row in pareto:
@@ -76,7 +110,20 @@ expect_success replay "$small" --policy knorm --budget 25% --out unscored
 expect_success analyze unscored
 grep -q 'no scores stored' unscored/bias.csv || complain 'bias.csv does not say that scores are missing'
 
+# Without the recording, what decisions and tables alone tell is still there.
+cp -r unscored moved
+rm moved/{heads,damage,paged}.csv
+sed -i 's|"trace": .*|"trace": "/nowhere/absent.h5"|' moved/run.json
+expect_partial 4 '/nowhere/absent\.h5 is not there, so heads\.csv' analyze moved
+[[ -s moved/bias.csv && ! -e moved/damage.csv ]] || complain 'without the recording: wrong tables'
+expect_success analyze moved --trace "$small"
+cmp -s moved/damage.csv unscored/damage.csv || complain '--trace makes another damage.csv'
+expect_success replay "$small" --policy knorm --policy lagkv --schedule block:64+decode --budget 25% --out blocks
+expect_success analyze blocks --json
+python3 -c 'import json; assert len(json.load(open("stdout"))["results"]) == 2' || complain 'JSON of analyze'
+
 # Bad input.
+expect_refusal 3 'has the fingerprint' analyze all --trace "$here/../golden/small-float32.kvtape.h5"
 expect_refusal 2 'analyze needs DIR' analyze
 expect_refusal 4 'absent.*no such directory' analyze absent
 mkdir empty
@@ -87,7 +134,7 @@ expect_refusal 4 'absent\.h5' analyze all --trace absent.h5
 fresh() {
     rm -rf "$1"
     cp -r all "$1"
-    rm "$1"/{bias,compare,pareto,queries,by-lag}.csv
+    rm "$1"/{bias,heads,damage,paged,compare,pareto,queries,by-lag}.csv
 }
 fresh missing
 rm missing/random@25-.prefill.agnostic.decisions.h5

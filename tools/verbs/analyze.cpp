@@ -14,6 +14,7 @@
 #include "trace/reader.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -62,26 +63,31 @@ fs::path noted_trace(const fs::path& directory) {
     }
 }
 
-/// The recording, or none and a problem.
+std::unique_ptr<Trace> open_own_trace(const fs::path& path, const ResultFiles& files, int threads) {
+    std::unique_ptr<Trace> trace = open_trace(path, Unfinished::refuse, threads);
+    if (trace->info().fingerprint != files.trace_fingerprint)
+        throw format_error("analyzing results of the trace " + files.trace_fingerprint + ": " +
+                           path.string() + " has the fingerprint " + trace->info().fingerprint +
+                           "; name their own recording with --trace");
+    return trace;
+}
+
+/// The recording; where none is named and the noted one cannot be used, none and a problem.
 std::unique_ptr<Trace> open_recording(const Invocation& invocation,
-                                      const fs::path& directory,
+                                      const ResultFiles& files,
                                       std::vector<Problem>& problems) {
-    const bool named = invocation.values.count("trace") != 0;
-    const fs::path path =
-        named ? fs::path(invocation.values["trace"].as<std::string>()) : noted_trace(directory);
-    if (named)
-        return open_trace(path, Unfinished::refuse, invocation.common.threads);
-    if (path.empty() || !fs::exists(path)) {
-        problems.push_back(
-            {ErrorKind::io,
-             "analyzing " + directory.string() + ": the recording " +
-                 (path.empty() ? std::string("of its results") : path.string()) +
-                 " is not there, so heads.csv, damage.csv and paged.csv are left out; name it with "
-                 "--trace"});
-        return nullptr;
-    }
+    const auto& values = invocation.values;
+    const int threads = invocation.common.threads;
+    if (values.count("trace") != 0)
+        return open_own_trace(values["trace"].as<std::string>(), files, threads);
+    const fs::path directory = values["dir"].as<std::string>(), path = noted_trace(directory);
     try {
-        return open_trace(path, Unfinished::refuse, invocation.common.threads);
+        if (path.empty() || !fs::exists(path))
+            throw io_error("analyzing " + directory.string() + ": the recording " +
+                           (path.empty() ? std::string("of its results") : path.string()) +
+                           " is not there, so heads.csv, damage.csv and paged.csv are left out; "
+                           "name it with --trace");
+        return open_own_trace(path, files, threads);
     } catch (const Error& error) {
         problems.push_back({error.kind(), error.what()});
         return nullptr;
@@ -96,7 +102,8 @@ std::vector<std::map<std::string, std::string>> overall_rows(const std::string& 
         std::map<std::string, std::string> row;
         for (std::size_t column = 0; column < records[0].size(); ++column)
             row[records[0][column]] = records[i][column];
-        if (row["layer"].empty())
+        const auto probes = row.find("probes");
+        if (row["layer"].empty() && (probes == row.end() || probes->second == "all"))
             rows.push_back(std::move(row));
     }
     return rows;
@@ -118,16 +125,21 @@ struct Shown {
 };
 constexpr Shown shown_figures[] = {{"bias.csv", "position_correlation", "rho"},
                                    {"bias.csv", "keep_slope", "slope"},
-                                   {"bias.csv", "bias_vs_oracle", "off oracle"}};
+                                   {"bias.csv", "bias_vs_oracle", "off oracle"},
+                                   {"heads.csv", "effective_heads_kept", "heads"},
+                                   {"damage.csv", "mass_kept", "mass"},
+                                   {"damage.csv", "output_error_median", "error"}};
 
 constexpr std::string_view legend =
     "rho: rank correlation of score and position, slope: of the kept share over the context\n"
     "(below 0: early tokens are preferred); off oracle: distance from the positions that the "
-    "oracle\nkeeps, over the length.";
+    "oracle\nkeeps, over the length; heads: how many keep something different; mass: attention of "
+    "question and\nanswer that is kept; error: of the attention output (median).";
 
 /// One row for each result.
 void print_results(const Findings& findings, const fs::path& directory, bool as_json) {
     std::vector<std::vector<std::string>> table = {{"policy", "queries", "budget"}};
+    std::map<std::array<std::string, 5>, std::size_t> places;
     Json results = Json::array(), files = Json::array(), problems = Json::array();
     for (const FindingsTable& one : findings.tables)
         files.push_back(one.file);
@@ -142,9 +154,15 @@ void print_results(const Findings& findings, const fs::path& directory, bool as_
             continue;
         const auto rows = overall_rows(found->text);
         table[0].push_back(figure.head);
-        for (std::size_t i = 0; i < rows.size(); ++i) {
-            const auto& row = rows[i];
-            if (table.size() == i + 1) {
+        for (const auto& row : rows) {
+            const auto [place, added] = places.emplace(std::array{row.at("policy"),
+                                                                  row.at("parameters"),
+                                                                  row.at("budget"),
+                                                                  row.at("schedule"),
+                                                                  row.at("query_source")},
+                                                       results.size());
+            const std::size_t at = place->second;
+            if (added) {
                 table.push_back({row.at("policy"), row.at("query_source"), row.at("budget")});
                 results.push_back({{"policy", row.at("policy")},
                                    {"query_source", row.at("query_source")},
@@ -152,11 +170,14 @@ void print_results(const Findings& findings, const fs::path& directory, bool as_
                                    {"budget", row.at("budget")}});
             }
             const std::string& value = row.at(figure.column);
-            table[i + 1].push_back(shortened(value));
-            results[i][figure.column] =
+            table[at + 1].resize(table[0].size(), "-");
+            table[at + 1].back() = shortened(value);
+            results[at][figure.column] =
                 value.empty() ? Json() : Json(std::strtod(value.c_str(), nullptr));
         }
     }
+    for (std::vector<std::string>& row : table)
+        row.resize(table[0].size(), "-");
     if (as_json)
         std::cout << to_text({{"dir", directory.string()},
                               {"tables", files},
@@ -176,8 +197,7 @@ int exit_code_of(const std::vector<Problem>& problems) {
 
 /// Measures heads: the tables of a pass over the decision files.
 void add_findings(const Invocation& invocation, const ResultFiles& files, Findings& to) {
-    const std::unique_ptr<Trace> trace =
-        open_recording(invocation, invocation.values["dir"].as<std::string>(), to.problems);
+    const std::unique_ptr<Trace> trace = open_recording(invocation, files, to.problems);
     std::optional<Progress> shown;
     const Findings found = findings_of(
         files.results, trace.get(), invocation.common.threads, [&](auto done, auto all) {
@@ -229,7 +249,7 @@ int run(const Invocation& invocation) {
 Verb analyze() {
     return {.name = "analyze",
             .synopsis = "analyze DIR",
-            .summary = "finds score bias, damage and differences in the results of a replay",
+            .summary = "finds bias, redundancy, damage and differences in the results of a replay",
             .examples =
                 "  kvtape analyze results\n"
                 "  kvtape analyze results --trace run.kvtape.h5\n"
