@@ -2,8 +2,8 @@
 #include "core/philox.hpp"
 #include "sim/evaluate.hpp"
 #include "sim/head_damage.hpp"
-#include "tests/support/analysis_twins.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/damage_twins.hpp"
 #include "tests/support/synthetic_trace.hpp"
 
 #include <cmath>
