@@ -11,7 +11,9 @@ QuerySource source_of(const PolicyRun& policy, QuerySource asked) {
     const Needs needs = policy.policy->needs();
     if (needs.probes)
         return QuerySource::question;
-    return needs.future ? QuerySource::oracle : asked;
+    if (needs.future)
+        return QuerySource::oracle;
+    return needs.window > 0 || needs.column_sums ? asked : QuerySource::agnostic;
 }
 
 std::uint64_t random_stream(std::string_view spec, std::string_view sequence) {

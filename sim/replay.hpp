@@ -34,8 +34,8 @@ struct ReplayTask {
     std::vector<Budget> budgets;
 };
 
-/// The source a policy really decides with: `oracle` for policies that read the future, whatever
-/// was asked for.
+/// The source a policy really decides with: `oracle` for policies that read the future and
+/// `agnostic` for those that ask no queries, whatever was asked for.
 QuerySource source_of(const PolicyRun& policy, QuerySource asked);
 
 /// The schedules a policy is defined for, in words: `prefill, prompt, block:N, each also with

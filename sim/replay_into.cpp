@@ -69,9 +69,11 @@ std::size_t replay_into(ResultDirectory& directory,
         for (const Budget& budget : task.budgets)
             plan.push_back(planned_result(request, *task.policy, budget));
     }
+    expect_distinct(plan);
     std::vector<Result> there = directory.results();
     name_as_planned(there, plan);
-    directory.write_index(there);
+    if (!there.empty())
+        directory.write_index(there);
     std::int64_t done = 0;
     for (const ReplayTask& task : missing) {
         if (task.budgets.empty())

@@ -1,6 +1,9 @@
 #include "sim/result_writer.hpp"
 
+#include "core/error.hpp"
 #include "sim/result_name.hpp"
+
+#include <map>
 
 namespace kvtape {
 namespace {
@@ -41,6 +44,19 @@ DecisionInfo about(const Result& result,
 }
 
 }  // namespace
+
+void expect_distinct(const std::vector<Result>& plan) {
+    std::map<std::string, const Result*> files;
+    for (const Result& result : plan) {
+        const auto [place, is_new] = files.emplace(result.file, &result);
+        if (!is_new && (place->second->policy != result.policy ||
+                        place->second->budget.text() != result.budget.text()))
+            throw usage_error("naming results: " + place->second->policy + " at " +
+                              place->second->budget.text() + " and " + result.policy + " at " +
+                              result.budget.text() + " would both be " + result.file +
+                              "; run them into two directories");
+    }
+}
 
 Result planned_result(const ReplayRequest& request, const PolicyRun& policy, const Budget& budget) {
     const std::string source(name_of(source_of(policy, request.source)));

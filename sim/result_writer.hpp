@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace kvtape {
 
@@ -15,6 +16,10 @@ struct Origin {
 
 /// The row that a policy at a budget will have in the index, without a fingerprint.
 Result planned_result(const ReplayRequest& request, const PolicyRun& policy, const Budget& budget);
+
+/// A usage error where two of them would be the same file: specs whose names differ by marks alone,
+/// such as `file=x/y` and `file=x-y`.
+void expect_distinct(const std::vector<Result>& plan);
 
 /// Writes the decision file of one policy at one budget. Destroyed before `finish`, it leaves none.
 class ResultWriter {

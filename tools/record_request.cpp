@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "tools/needle_model.hpp"
 #include "tools/second_pass.hpp"
+#include "tools/text_file.hpp"
 #include "tools/workload/prompts.hpp"
 #include "trace/partial_file.hpp"
 
@@ -209,6 +210,8 @@ RecordRequest read_record_request(const Invocation& invocation) {
     request.recording.threads = invocation.common.threads;
     request.device = read_device(invocation);
     request.overwrite = values["overwrite"].as<bool>();
+    if (!request.prompts.empty())
+        expect_other_file("--out", request.out, request.prompts);
     expect_writable(request.out, request.overwrite);
     request.model = text("model");
     if (request.model.empty())

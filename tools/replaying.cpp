@@ -77,7 +77,7 @@ std::string curves(const Invocation& invocation, const ReplayOptions& asked) {
             tasks.push_back(task);
         else if (!invocation.common.quiet)
             std::cerr << "kvtape: curve.csv leaves out " << task.policy->spec
-                      << ": what it keeps does not grow with the budget\n";
+                      << ": it cannot tell from which budget on a token is kept\n";
     std::optional<Progress> drawing;
     return curve_table(
         asked.request, tasks, reporter(drawing, "drawing curves", invocation.common.quiet));

@@ -27,4 +27,17 @@ void write_text_file(const std::filesystem::path& path, std::string_view content
     }
 }
 
+void expect_other_file(std::string_view option,
+                       const std::filesystem::path& path,
+                       const std::filesystem::path& other) {
+    std::error_code ignored;
+    const bool same = std::filesystem::equivalent(path, other, ignored) ||
+                      std::filesystem::weakly_canonical(path, ignored) ==
+                          std::filesystem::weakly_canonical(other, ignored);
+    if (same && !path.empty())
+        throw usage_error(std::string(option) + ' ' + path.string() + " would replace " +
+                          other.string() +
+                          ", which this command reads or writes; name another file");
+}
+
 }  // namespace kvtape

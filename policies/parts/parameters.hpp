@@ -132,7 +132,7 @@ struct LayerList {
     bool parse(std::string_view text, std::vector<std::int32_t>& value) const;
     std::string text(const std::vector<std::int32_t>& value) const;
     Json json(const std::vector<std::int32_t>& value) const { return value; }
-    std::string range() const { return "layers joined by +"; }
+    std::string range() const { return "layers joined by +, ascending, each once"; }
 };
 
 /// Throws a usage error when `skip`, ascending, names a layer that a model of this shape does not

@@ -77,6 +77,11 @@ cmp -s page.html one.html || complain 'threads change the page'
 
 expect_refusal 2 'heads\.csv exists; --overwrite' diff "$a" "$b" --csv heads.csv
 expect_difference "$a" "$b" --csv heads.csv --overwrite
+cp "$a" copy.decisions.h5
+expect_refusal 2 '--csv copy.decisions.h5 would replace' diff copy.decisions.h5 "$b" --csv copy.decisions.h5 --overwrite
+cmp -s "$a" copy.decisions.h5 || complain 'a refused diff changed its input'
+expect_refusal 2 '--html .*would replace' diff "$a" "$b" --trace "$small" --html "$small" --overwrite
+expect_refusal 2 '--html both would replace both' diff "$a" "$b" --csv both --html both
 expect_refusal 2 '--html is empty' diff "$a" "$b" --html ''
 expect_refusal 4 'nowhere/page\.html' diff "$a" "$b" --html nowhere/page.html
 expect_refusal 2 'diff needs A;' diff

@@ -139,4 +139,9 @@ for ours, theirs in zip(curves["knorm"], curves["scores"]):
 PYTHON
 expect_success diff norms/scores*.decisions.h5 norms/knorm*.decisions.h5
 expect_output 'equal|same|identical|jaccard.* 1'
+# Two specs whose files would have one name are refused before any work.
+mkdir -p x && cp norms.h5 x/y.h5 && cp norms.h5 x-y.h5
+expect_refusal 2 'would both be .*run them into two directories' replay "$small" --policy scores:file=x/y.h5 \
+    --policy scores:file=x-y.h5 --budget 10% --out collide
+expect_absent collide/index.csv
 finish

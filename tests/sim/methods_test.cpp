@@ -125,6 +125,9 @@ TEST_CASE("h2o's global form sees the queries after the context", "[sim][h2o]") 
     }
     const PolicyRun policy = make_policy("h2o:variant=global_oracle");
     CHECK(source_of(policy, QuerySource::agnostic) == QuerySource::oracle);
+    // Who asks no queries is agnostic, whatever was asked for.
+    CHECK(source_of(make_policy("knorm"), QuerySource::oracle) == QuerySource::agnostic);
+    CHECK(source_of(make_policy("snapkv"), QuerySource::question) == QuerySource::question);
 }
 
 TEST_CASE("finch keeps what the question attends to, rows weighted by what they see",

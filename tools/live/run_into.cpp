@@ -42,6 +42,11 @@ Plan make_plan(const ResultDirectory& directory,
                const LiveRequest& request,
                std::span<const ReplayTask> tasks,
                const Origin& origin) {
+    std::vector<Result> results;
+    for (const ReplayTask& task : tasks)
+        for (const Budget& budget : task.budgets)
+            results.push_back(planned_result(request.replay, *task.policy, budget));
+    expect_distinct(results);
     Plan plan;
     for (const ReplayTask& task : tasks) {
         ReplayTask missing{.policy = task.policy, .budgets = {}};

@@ -80,6 +80,14 @@ int run(const Invocation& invocation) {
     const std::string csv = output_path(values, "csv"), html = output_path(values, "html");
     const std::string name_a = values["a"].as<std::string>(),
                       name_b = values["b"].as<std::string>();
+    for (const auto& [option, path] : {std::pair("--csv", csv), std::pair("--html", html)}) {
+        expect_other_file(option, path, name_a);
+        expect_other_file(option, path, name_b);
+        if (values.count("trace") != 0)
+            expect_other_file(option, path, values["trace"].as<std::string>());
+    }
+    if (!csv.empty())
+        expect_other_file("--html", html, csv);
     const Unfinished unfinished =
         values["partial"].as<bool>() ? Unfinished::allow : Unfinished::refuse;
     const auto a = open_decisions(name_a, unfinished), b = open_decisions(name_b, unfinished);
