@@ -5,7 +5,9 @@
 #include "core/json.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <set>
+#include <utility>
 
 namespace kvtape {
 namespace {
@@ -53,8 +55,62 @@ bool ascending(const Json& a, const Json& b) {
     return a.is_number() != b.is_number() ? a.is_number() : to_text(a) < to_text(b);
 }
 
+/// A wrapper echoes its base like this, among its own parameters.
+constexpr const char* base_spec = "base";
+constexpr const char* base_parameters = "base_parameters";
+
+/// The parameters of the outermost of a policy, its base, the base of that, ... that has one of
+/// this name; null where none has it.
+Json* owner_of(Json& parameters, const std::string& parameter) {
+    for (Json* own = &parameters; own->is_object(); own = &own->at(base_parameters)) {
+        if (own->contains(parameter))
+            return own;
+        if (!own->contains(base_parameters))
+            break;
+    }
+    return nullptr;
+}
+
+/// What the user wrote of a base also says what its parameters say one by one: its name is enough.
+void shorten_bases(Json& parameters) {
+    for (Json* own = &parameters; own->is_object() && own->contains(base_parameters);
+         own = &own->at(base_parameters))
+        if (const auto base = own->find(base_spec); base != own->end() && base->is_string())
+            *base = without_parameters(base->get<std::string>());
+}
+
+void note_names(const Json& parameters, std::set<std::string>& names) {
+    for (const auto& [name, value] : parameters.items())
+        if (name == base_parameters && value.is_object())
+            note_names(value, names);
+        else
+            names.insert(name);
+}
+
+/// Nothing where neither the policy nor its base has the parameter. Results that differ in their
+/// base alone are one policy by `base`.
+std::optional<Member> member_of(const MeasuredResult& result,
+                                Json parameters,
+                                const std::string& parameter) {
+    Json* owner = owner_of(parameters, parameter);
+    if (owner == nullptr)
+        return std::nullopt;
+    const bool by_base = parameter == base_spec && owner->contains(base_parameters);
+    Member member{.result = &result,
+                  .policy = by_base ? result.policy.substr(0, result.policy.find_first_of("(:"))
+                                    : without_parameters(result.policy),
+                  .value = owner->at(parameter),
+                  .others = {}};
+    owner->erase(parameter);
+    if (by_base)
+        owner->erase(base_parameters);
+    shorten_bases(parameters);
+    member.others = to_text(parameters);
+    return member;
+}
+
 std::vector<Member> members_of(std::span<const MeasuredResult> results,
-                               std::string_view parameter) {
+                               const std::string& parameter) {
     std::vector<Member> members;
     std::set<std::string> known;
     for (const MeasuredResult& result : results) {
@@ -62,25 +118,16 @@ std::vector<Member> members_of(std::span<const MeasuredResult> results,
         if (!parameters.is_object())
             throw format_error("reading recall.csv: the parameters '" + result.parameters +
                                "' are not an object");
-        for (const auto& [name, value] : parameters.items())
-            known.insert(name);
-        const auto found = parameters.find(std::string(parameter));
-        if (found == parameters.end())
-            continue;
-        Member member{.result = &result,
-                      .policy = without_parameters(result.policy),
-                      .value = *found,
-                      .others = {}};
-        parameters.erase(std::string(parameter));
-        member.others = to_text(parameters);
-        members.push_back(std::move(member));
+        note_names(parameters, known);
+        if (auto member = member_of(result, std::move(parameters), parameter))
+            members.push_back(std::move(*member));
     }
     if (!members.empty())
         return members;
     std::string list;
     for (const std::string& name : known)
         list += (list.empty() ? "" : ", ") + name;
-    throw usage_error("analyzing by '" + std::string(parameter) +
+    throw usage_error("analyzing by '" + parameter +
                       "': no policy of the directory has that parameter; " +
                       (list.empty() ? "none has any" : "there are " + list));
 }
@@ -121,7 +168,7 @@ std::string sweep_table(std::span<const MeasuredResult> results,
                         std::string_view parameter,
                         const Bootstrap& bootstrap) {
     std::vector<std::vector<Member>> groups;
-    for (Member& member : members_of(results, parameter)) {
+    for (Member& member : members_of(results, std::string(parameter))) {
         const auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& known) {
             return known.front().same_group(member);
         });

@@ -4,6 +4,7 @@
 #include "analyze/query_sources.hpp"
 #include "analyze/sweep.hpp"
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "core/philox.hpp"
 #include "core/reduce.hpp"
 #include "tests/analyze/vectors.hpp"
@@ -187,4 +188,63 @@ TEST_CASE("a sweep groups by all other parameters and orders values as numbers",
     CHECK_THROWS_WITH(sweep_table(results, "lagg", Bootstrap()),
                       Catch::Contains("no policy of the directory has that parameter") &&
                           Catch::Contains("lag, sinks"));
+}
+
+TEST_CASE("a sweep finds parameters of what a wrapper wraps", "[analyze][sweep]") {
+    const auto wrapped = [](int window, double recall) {
+        const std::string spec = "snapkv:window=" + std::to_string(window);
+        const Json snapkv = {{"kernel", 5}, {"window", window}};
+        const Json paged = {{"base", spec}, {"base_parameters", snapkv}};
+        const Json adakv = {
+            {"alpha", 0.5}, {"base", "paged(" + spec + ")"}, {"base_parameters", paged}};
+        return result(
+            "adakv(paged(" + spec + ")):alpha=0.5", to_text(adakv), "10%", 100, {recall, recall});
+    };
+    const std::vector<MeasuredResult> results = {
+        wrapped(16, 0.6),
+        wrapped(8, 0.4),
+        result("snapkv:window=8", R"({"kernel":5,"window":8})", "10%", 100, {0.3, 0.3})};
+    const auto rows = rows_of(sweep_table(results, "window", Bootstrap()));
+    REQUIRE(rows.size() == 9);
+    CHECK(rows[0][0] == "adakv(paged(snapkv))");
+    CHECK(rows[0][1] == "8");
+    CHECK(rows[1][1] == "16");
+    const Json others = parse_json(rows[0][2], "others");
+    CHECK(others.at("base") == "paged(snapkv)");
+    CHECK(others.at("base_parameters").at("base") == "snapkv");
+    CHECK(others.at("base_parameters").at("base_parameters") == Json{{"kernel", 5}});
+    CHECK(std::stod(rows[1][21]) == Approx(0.2));
+    CHECK(rows[6][0] == "snapkv");
+    CHECK_THROWS_WITH(sweep_table(results, "windows", Bootstrap()),
+                      Catch::Contains("there are alpha, base, kernel, window"));
+}
+
+TEST_CASE("of equal names, a sweep takes the parameter of the wrapper", "[analyze][sweep]") {
+    const std::string base = R"(,"base":"paged:block=64","base_parameters":{"block":64}})";
+    const std::vector<MeasuredResult> results = {
+        result("paged(paged:block=64)", R"({"block":16)" + base, "10%", 100, {0.1, 0.1}),
+        result("paged(paged:block=64):block=8", R"({"block":8)" + base, "10%", 100, {0.2, 0.2})};
+    const auto rows = rows_of(sweep_table(results, "block", Bootstrap()));
+    REQUIRE(rows.size() == 6);
+    CHECK(rows[0][1] == "8");
+    CHECK(rows[1][1] == "16");
+}
+
+TEST_CASE("a sweep by base compares what a wrapper wraps", "[analyze][sweep]") {
+    const auto wrapped = [](const std::string& base, const std::string& of_base, double recall) {
+        return result("adakv(" + base + ")",
+                      R"({"alpha":0.2,"base":")" + base + R"(","base_parameters":)" + of_base + "}",
+                      "10%",
+                      100,
+                      {recall, recall});
+    };
+    const std::vector<MeasuredResult> results = {wrapped("snapkv", R"({"window":8})", 0.6),
+                                                 wrapped("knorm", "{}", 0.4)};
+    const auto rows = rows_of(sweep_table(results, "base", Bootstrap()));
+    REQUIRE(rows.size() == 6);
+    CHECK(rows[0][0] == "adakv");
+    CHECK(rows[0][1] == "knorm");
+    CHECK(rows[1][1] == "snapkv");
+    CHECK(rows[1][2] == R"({"alpha":0.2})");
+    CHECK(std::stod(rows[1][21]) == Approx(0.2));
 }
