@@ -9,19 +9,23 @@ namespace {
 
 /// How many tokens of each page are kept.
 std::vector<std::size_t> counts_of(std::span<const char> kept, std::size_t block) {
-    std::vector<std::size_t> counts((kept.size() + block - 1) / block, 0);
-    for (std::size_t t = 0; t < kept.size(); ++t)
-        counts[t / block] += kept[t] != 0 ? 1u : 0u;
+    std::vector<std::size_t> counts;
+    for (std::size_t begin = 0; begin < kept.size(); begin += block) {
+        std::size_t count = 0;
+        for (const char flag : kept.subspan(begin, std::min(block, kept.size() - begin)))
+            count += flag != 0 ? 1u : 0u;
+        counts.push_back(count);
+    }
     return counts;
 }
 
 }  // namespace
 
 Kept held_pages(std::span<const char> kept, std::size_t block) {
-    const std::vector<std::size_t> counts = counts_of(kept, block);
-    Kept held(kept.size());
-    for (std::size_t t = 0; t < kept.size(); ++t)
-        held[t] = counts[t / block] > 0 ? 1 : 0;
+    Kept held;
+    held.reserve(kept.size());
+    for (const std::size_t count : counts_of(kept, block))
+        held.resize(std::min(held.size() + block, kept.size()), count > 0 ? 1 : 0);
     return held;
 }
 

@@ -3,6 +3,7 @@
 #include "analyze/token_set.hpp"
 #include "core/types.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -28,7 +29,13 @@ class MergePartners {
     /// outside. `kept` is over the first `tokens`.
     std::optional<double> mergeable(const TokenSet& kept, std::size_t tokens) const;
 
+    /// Bit j of word i: whether the i-th of 64 tokens is alike enough to the j-th of 64 others.
+    using Tile = std::array<std::uint64_t, 64>;
+
   private:
+    /// Writes what the tokens from `row` on are to those from `column` on, and the other way round.
+    void note(Eigen::Index row, Eigen::Index column, Tile alike);
+
     std::size_t words_;
     std::vector<std::uint64_t> partners_;  ///< [tokens, words], a bit for each partner
 };

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 
 namespace kvtape {
 namespace {
@@ -13,14 +15,37 @@ constexpr auto resamples = static_cast<std::size_t>(bootstrap_resamples);
 constexpr std::size_t lanes = 8;
 static_assert(resamples % lanes == 0);
 
-/// `quantile` without sorting everything; reorders `values`.
-double selected_quantile(std::vector<double>& values, double fraction) {
+/// `quantile` without sorting everything. Where the values in [from, to] hold the two it lies
+/// between, only these are looked at; otherwise all are. Reorders `values`.
+double selected_quantile(std::vector<double>& values, double fraction, double from, double to) {
     const double place = fraction * static_cast<double>(values.size() - 1);
-    const auto below = values.begin() + static_cast<std::ptrdiff_t>(place);
-    std::nth_element(values.begin(), below, values.end());
+    auto rank = static_cast<std::size_t>(place);
+    const double above_rank = place - static_cast<double>(rank);
+    std::vector<double> inside(values.size());
+    std::size_t count = 0, smaller = 0;
+    for (const double value : values) {
+        inside[count] = value;
+        count += value >= from && value <= to ? 1 : 0;
+        smaller += value < from ? 1 : 0;
+    }
+    std::vector<double>& chosen = smaller <= rank && rank + 1 < smaller + count ? inside : values;
+    if (&chosen == &inside) {
+        inside.resize(count);
+        rank -= smaller;
+    }
+    const auto below = chosen.begin() + static_cast<std::ptrdiff_t>(rank);
+    std::nth_element(chosen.begin(), below, chosen.end());
     const double above =
-        below + 1 == values.end() ? *below : *std::min_element(below + 1, values.end());
-    return *below + (place - static_cast<double>(below - values.begin())) * (above - *below);
+        below + 1 == chosen.end() ? *below : *std::min_element(below + 1, chosen.end());
+    return *below + above_rank * (above - *below);
+}
+
+/// What resampled means spread like, were they normal: the standard error of the mean.
+double standard_error(std::span<const double> values, double mean) {
+    double squares = 0.0;
+    for (const double value : values)
+        squares += (value - mean) * (value - mean);
+    return std::sqrt(squares) / static_cast<double>(values.size());
 }
 
 }  // namespace
@@ -50,7 +75,12 @@ Interval Bootstrap::mean(std::span<const double> values) const {
         for (std::size_t lane = 0; lane < lanes; ++lane)
             means[first + lane] = sums[lane] / static_cast<double>(values.size());
     }
-    return {mean, selected_quantile(means, 0.025), selected_quantile(means, 0.975)};
+    // A normal distribution has 8 % of its values beyond each of these, where 2.5 % are needed.
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    const double aside = 1.4 * standard_error(values, mean);
+    return {mean,
+            selected_quantile(means, 0.025, -infinity, mean - aside),
+            selected_quantile(means, 0.975, mean + aside, infinity)};
 }
 
 const Bootstrap::Draws& Bootstrap::draws(std::uint32_t count) const {

@@ -145,10 +145,12 @@ Properties file_access(Purpose purpose) {
     cache.version = H5AC__CURR_CACHE_CONFIG_VERSION;
     check(H5Pget_mdc_config(access.get(), &cache), "preparing the metadata cache");
     if (purpose == Purpose::read) {
-        // The index of one sequence at a time: what is held does not grow with their number.
+        // The index of one array at a time: what is held grows neither with the number of sequences
+        // nor, where hundreds of decision files are open, to gigabytes.
         cache.set_initial_size = true;
-        cache.initial_size = 1 << 20;
-        cache.max_size = 2 << 20;
+        cache.initial_size = 128 << 10;
+        cache.min_size = 64 << 10;
+        cache.max_size = 256 << 10;
     } else {
         // Metadata reaches the disk at a flush and never between two: what a killed writer leaves
         // is what its last flush wrote.

@@ -122,6 +122,15 @@ expect_success replay "$small" --policy knorm --policy lagkv --schedule block:64
 expect_success analyze blocks --json
 python3 -c 'import json; assert len(json.load(open("stdout"))["results"]) == 2' || complain 'JSON of analyze'
 
+expect_success replay "$small" --policy 'adakv(snapkv:window=8)' --policy 'adakv(snapkv:window=16)' --budget 25% --out wrapped
+expect_success analyze wrapped --by window
+for window in 8 16; do
+    grep -q "^adakv(snapkv),$window," wrapped/by-window.csv || complain "by-window.csv lacks the base's window $window"
+done
+
+expect_success bench analyze --dir wrapped --repetitions 1
+grep -q '"results":2.*"tables":7' stdout || complain "bench analyze prints $(cat stdout)"
+
 # Bad input.
 expect_refusal 3 'has the fingerprint' analyze all --trace "$here/../golden/small-float32.kvtape.h5"
 expect_refusal 2 'analyze needs DIR' analyze
@@ -138,6 +147,7 @@ fresh() {
 }
 fresh missing
 rm missing/random@25-.prefill.agnostic.decisions.h5
+expect_refusal 4 'random@25-.*is missing' bench analyze --dir missing --repetitions 1
 expect_partial 4 'random@25-.*is missing' analyze missing
 [[ -s missing/bias.csv && -s missing/compare.csv ]] || complain 'a missing file stops the tables'
 fresh cut

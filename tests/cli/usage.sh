@@ -111,6 +111,7 @@ done
 for ((i = 0; i < 9000; ++i)); do printf 'word '; done >words
 printf '{"context": "A fox.", "question": "Who?"}\n{"context": "%s", "question": "Who?"}\n' "$(cat words)" >long.jsonl
 record 2 'recording sequence 1 \(prompts\): [0-9]{4} tokens of context' --prompts long.jsonl
+expect_refusal 2 'benchmarking analyze: name results with --dir' bench analyze
 expect_refusal 2 'prompt-tokens is 9000, but the model has 8192 positions' bench prompt --prompt-tokens 9000
 expect_refusal 2 '--tokens is 99999999; it must be at most' bench scorers --tokens 99999999
 

@@ -1,29 +1,20 @@
-#include "analyze/comparison.hpp"
-#include "analyze/findings.hpp"
-#include "analyze/pareto.hpp"
-#include "analyze/query_sources.hpp"
-#include "analyze/result_files.hpp"
-#include "analyze/sweep.hpp"
 #include "core/error.hpp"
 #include "core/json.hpp"
 #include "sim/csv.hpp"
+#include "tools/analyzing.hpp"
 #include "tools/progress.hpp"
 #include "tools/table.hpp"
 #include "tools/text_file.hpp"
 #include "tools/verb.hpp"
-#include "trace/reader.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <map>
-#include <memory>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -46,52 +37,6 @@ void declare(options::options_description& own,
          options::value<std::string>()->value_name("PARAMETER"),
          "also write by-PARAMETER.csv: results grouped by a parameter of their policies");
     positional.add("dir", 1);
-}
-
-/// Where `replay` read the recording, by run.json; empty where that does not say.
-fs::path noted_trace(const fs::path& directory) {
-    std::ifstream file(directory / "run.json", std::ios::binary);
-    if (!file)
-        return {};
-    std::ostringstream text;
-    text << file.rdbuf();
-    try {
-        const Json record = parse_json(text.str(), (directory / "run.json").string());
-        return record.value("trace", std::string());
-    } catch (const std::exception&) {
-        return {};
-    }
-}
-
-std::unique_ptr<Trace> open_own_trace(const fs::path& path, const ResultFiles& files, int threads) {
-    std::unique_ptr<Trace> trace = open_trace(path, Unfinished::refuse, threads);
-    if (trace->info().fingerprint != files.trace_fingerprint)
-        throw format_error("analyzing results of the trace " + files.trace_fingerprint + ": " +
-                           path.string() + " has the fingerprint " + trace->info().fingerprint +
-                           "; name their own recording with --trace");
-    return trace;
-}
-
-/// The recording; where none is named and the noted one cannot be used, none and a problem.
-std::unique_ptr<Trace> open_recording(const Invocation& invocation,
-                                      const ResultFiles& files,
-                                      std::vector<Problem>& problems) {
-    const auto& values = invocation.values;
-    const int threads = invocation.common.threads;
-    if (values.count("trace") != 0)
-        return open_own_trace(values["trace"].as<std::string>(), files, threads);
-    const fs::path directory = values["dir"].as<std::string>(), path = noted_trace(directory);
-    try {
-        if (path.empty() || !fs::exists(path))
-            throw io_error("analyzing " + directory.string() + ": the recording " +
-                           (path.empty() ? std::string("of its results") : path.string()) +
-                           " is not there, so heads.csv, damage.csv and paged.csv are left out; "
-                           "name it with --trace");
-        return open_own_trace(path, files, threads);
-    } catch (const Error& error) {
-        problems.push_back({error.kind(), error.what()});
-        return nullptr;
-    }
 }
 
 /// Rows of a table over all heads of a result, its first columns naming it.
@@ -195,47 +140,22 @@ int exit_code_of(const std::vector<Problem>& problems) {
     return problems.front().kind == ErrorKind::io ? exit_io : exit_format;
 }
 
-/// Measures heads: the tables of a pass over the decision files.
-void add_findings(const Invocation& invocation, const ResultFiles& files, Findings& to) {
-    const std::unique_ptr<Trace> trace = open_recording(invocation, files, to.problems);
-    std::optional<Progress> shown;
-    const Findings found = findings_of(
-        files.results, trace.get(), invocation.common.threads, [&](auto done, auto all) {
-            if (!shown)
-                shown.emplace("analyzing", all, invocation.common.quiet);
-            shown->update(done);
-        });
-    to.tables.insert(to.tables.end(), found.tables.begin(), found.tables.end());
-    to.problems.insert(to.problems.end(), found.problems.begin(), found.problems.end());
-}
-
-/// Compares results: the tables made from recall.csv.
-void add_comparisons(const Invocation& invocation, const fs::path& directory, Findings& to) {
-    const Bootstrap bootstrap;
-    std::vector<MeasuredResult> results;
-    try {
-        results = read_measured_results(directory);
-    } catch (Error& error) {
-        error.add("compare.csv, pareto.csv and queries.csv are left out");
-        to.problems.push_back({error.kind(), error.what()});
-        return;
-    }
-    to.tables.push_back(
-        {"compare.csv", comparison_table(results, bootstrap, invocation.common.threads)});
-    to.tables.push_back({"pareto.csv", pareto_table(results, bootstrap)});
-    to.tables.push_back({"queries.csv", query_source_table(results, bootstrap)});
-    if (invocation.values.count("by") == 0)
-        return;
-    const auto parameter = invocation.values["by"].as<std::string>();
-    to.tables.push_back({"by-" + parameter + ".csv", sweep_table(results, parameter, bootstrap)});
-}
-
 int run(const Invocation& invocation) {
-    const fs::path directory = invocation.values["dir"].as<std::string>();
-    const ResultFiles files = open_result_files(directory, "");
-    Findings all{.tables = {}, .problems = files.problems};
-    add_comparisons(invocation, directory, all);
-    add_findings(invocation, files, all);
+    const auto& values = invocation.values;
+    const fs::path directory = values["dir"].as<std::string>();
+    AnalysisRequest request{
+        .directory = directory, .threads = invocation.common.threads, .trace = {}, .by = {}};
+    if (values.count("trace") != 0)
+        request.trace = values["trace"].as<std::string>();
+    if (values.count("by") != 0)
+        request.by = values["by"].as<std::string>();
+    std::optional<Progress> shown;
+    const Findings all = analyze_results(request, [&](auto done, auto steps) {
+        if (!shown)
+            shown.emplace("analyzing", steps, invocation.common.quiet);
+        shown->update(done);
+    });
+    shown.reset();
     for (const FindingsTable& table : all.tables)
         write_text_file(directory / table.file, table.text);
     print_results(all, directory, invocation.common.json);

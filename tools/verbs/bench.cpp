@@ -1,5 +1,6 @@
 #include "core/error.hpp"
 #include "tools/bench/allocation.hpp"
+#include "tools/bench/analysis.hpp"
 #include "tools/bench/decoding.hpp"
 #include "tools/bench/files.hpp"
 #include "tools/bench/hashes.hpp"
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <optional>
 
 namespace kvtape::verbs {
 namespace {
@@ -19,7 +21,8 @@ namespace {
 namespace options = boost::program_options;
 using bench::Setting;
 
-const std::vector<std::string> known = {"peaks", "scorers", "prompt", "decode", "trace", "replay"};
+const std::vector<std::string> known = {
+    "peaks", "scorers", "prompt", "decode", "trace", "replay", "analyze"};
 
 /// The layer of the published figures: 8 KV heads of 128 channels, 32 query heads, float32.
 bench::LayerSize layer_size(Position tokens) {
@@ -48,8 +51,9 @@ std::vector<std::string> chosen(const Invocation& invocation) {
     const auto names = invocation.values["name"].as<std::vector<std::string>>();
     for (const std::string& name : names)
         if (std::find(known.begin(), known.end(), name) == known.end())
-            throw usage_error("there is no benchmark '" + name +
-                              "'; there are peaks, scorers, prompt, decode, trace and replay");
+            throw usage_error(
+                "there is no benchmark '" + name +
+                "'; there are peaks, scorers, prompt, decode, trace, replay and analyze");
     return names;
 }
 
@@ -58,7 +62,8 @@ void declare(options::options_description& own,
     own.add_options()  //
         ("name",
          options::value<std::vector<std::string>>()->value_name("NAME"),
-         "peaks, scorers, prompt, decode, trace, replay; without a name the first three")  //
+         "peaks, scorers, prompt, decode, trace, replay, analyze; without a name the first "
+         "three")  //
         ("tokens",
          options::value<Position>()->default_value(32768)->value_name("T"),
          "context of the scorers")  //
@@ -74,7 +79,10 @@ void declare(options::options_description& own,
         ("model",
          options::value<std::string>()->value_name("DIR"),
          "checkpoint of the prompt benchmark; default: the needle model")  //
-        ("trace", options::value<std::string>()->value_name("TRACE"), "file to read or replay");
+        ("trace",
+         options::value<std::string>()->value_name("TRACE"),
+         "file to read, replay or analyze")  //
+        ("dir", options::value<std::string>()->value_name("DIR"), "results of replay to analyze");
     declare_device(own);
     positional.add("name", -1);
 }
@@ -105,6 +113,8 @@ int run(const Invocation& invocation) {
         if (asked(name) && values.count("trace") == 0)
             throw usage_error("benchmarking " + std::string(name) +
                               ": name a file with --trace TRACE");
+    if (asked("analyze") && values.count("dir") == 0)
+        throw usage_error("benchmarking analyze: name results with --dir DIR");
     std::vector<std::string> scorers = asked("scorers") ? specs : std::vector<std::string>();
     // Not in the list for a replay: one reads statistics of the queries, which few traces have, the
     // other compares nearly all pairs of random keys.
@@ -130,6 +140,12 @@ int run(const Invocation& invocation) {
         print_all(bench::bench_trace(setting, values["trace"].as<std::string>()));
     if (asked("replay"))
         bench::bench_replays(setting, values["trace"].as<std::string>(), specs, report);
+    if (asked("analyze"))
+        print(bench::bench_analysis(setting,
+                                    values["dir"].as<std::string>(),
+                                    values.count("trace") != 0
+                                        ? std::optional(values["trace"].as<std::string>())
+                                        : std::nullopt));
     return exit_done;
 }
 
@@ -138,11 +154,12 @@ int run(const Invocation& invocation) {
 Verb bench() {
     return {.name = "bench",
             .synopsis = "bench [NAME...]",
-            .summary = "measures scoring, prompt processing and reading on this machine",
+            .summary = "measures scoring, prompt processing, reading and analysis on this machine",
             .examples =
                 "  kvtape bench\n"
                 "  kvtape bench scorers --policy lagkv:lag=64 --tokens 8192\n"
-                "  kvtape bench trace replay --trace run.kvtape.h5\n",
+                "  kvtape bench trace replay --trace run.kvtape.h5\n"
+                "  kvtape bench analyze --dir results --repetitions 1\n",
             .declare = declare,
             .run = run};
 }
