@@ -2,7 +2,8 @@
 
     tables.py kept REPLAY SPEC            the tokens per head that SPEC kept, as a list of budgets
     tables.py values REPLAY [reversed]    how much each head reads the needle, as a file of head values
-    tables.py recall REPLAY               weighted needle recall of every result, task by task
+    tables.py recall REPLAY               weighted needle recall of every result, task by task, and plain recall in the
+                                          two heads that read the needle most
     tables.py answers REPLAY LIVE         right answers of the running model
     tables.py digits LIVE TASK            leading digits of the answer that are right
     tables.py bias REPLAY                 which positions each score prefers
@@ -14,8 +15,8 @@
                                           duo_attention:file=NAME in a column for each NAME
 
 REPLAY is a folder of `kvtape replay` (after `kvtape analyze` for bias, pairs, sweep and heads), LIVE one of `kvtape live`.
-Intervals are at 95 %: those of kvtape's tables; Wilson's for counts of answers; for digits and readers a percentile
-bootstrap over sequences.
+Intervals are at 95 %: those of kvtape's tables; Wilson's for counts of answers; for digits and readers (recall in the
+best readers too) a percentile bootstrap over sequences.
 """
 
 import collections
@@ -111,24 +112,44 @@ def kept(folder, spec):
 
 
 def values(folder, order="reading"):
-    heads = grouped((r for r in rows_of(folder, "recall.csv") if r["policy"] == "full"), "layer", "kv_head")
-    read = {(int(l), int(h)): mean([float(r["needle_recall_weight"]) for r in rows]) for (l, h), rows in heads.items()}
+    rows = [row for row in rows_of(folder, "recall.csv") if row["policy"] == "full"]
+    read = {(int(layer), int(head)): value for (layer, head), value in attention(rows).items()}
     if order == "reversed":
         read = {head: max(read.values()) - value for head, value in read.items()}
     for layer in range(1 + max(layer for layer, _ in read)):
         print(",".join(repr(read[head]) for head in sorted(read) if head[0] == layer))
 
 
+def attention(rows):
+    """How much each head reads the needle, mean over sequences; it is the same under every policy."""
+    heads = grouped(rows, "layer", "kv_head")
+    return {head: mean([float(r["needle_recall_weight"]) for r in of]) for head, of in heads.items()}
+
+
+def in_readers(folder):
+    """Of every result the needle recall in the two heads that read the needle most."""
+    rows = rows_of(folder, "recall.csv")
+    read = attention(rows)
+    best = sorted(read, key=lambda head: (-read[head], head))[:2]
+    found = {}
+    for key, of in grouped((r for r in rows if (r["layer"], r["kv_head"]) in best), *RESULT, "query_source").items():
+        found[key] = bootstrapped([mean([float(r["needle_recall"]) for r in s]) for s in grouped(of, "sequence").values()])
+    return found
+
+
 def recall(folder):
+    readers_hold = in_readers(folder)
     results = grouped(rows_of(folder, "summary.csv"), *RESULT, "query_source")
     tasks = sorted({row["task"] for rows in results.values() for row in rows})
     lines = []
-    for (policy, budget, _, source), rows in results.items():
+    for key, rows in results.items():
+        policy, budget, _, source = key
         of = {row["task"]: row for row in rows}
         cells = [estimate(of[task], "needle_recall_weighted") if task in of else "" for task in tasks]
-        line = [code(policy), source, budget, share(mean([float(r["kept_ratio"]) for r in rows])), *cells]
+        line = [code(policy), source, budget, share(mean([float(r["kept_ratio"]) for r in rows])), *cells, readers_hold[key]]
         lines.append((policy, float(line[3][:-2]), line))
-    show(["policy", "queries", "budget", "kept", *tasks], [line for *_, line in sorted(lines, key=lambda l: l[:2])])
+    show(["policy", "queries", "budget", "kept", *tasks, "in the two best readers"],
+         [line for *_, line in sorted(lines, key=lambda l: l[:2])])
 
 
 def answered(rows):
@@ -172,8 +193,11 @@ def bias(folder):
     for row in rows_of(folder, "bias.csv"):
         if row["layer"] == "" and row["kv_head"] == "":
             figures = [estimate(row, column, 3) for column in ("position_correlation", "keep_slope")]
-            lines.append([code(row["policy"]), row["budget"], *figures, estimate(row, "bias_vs_oracle", 3)])
-    show(["policy", "budget", "position correlation", "keep slope", "distance to the oracle"], sorted(lines))
+            ends = [row[f"keep_profile_{bin}"] for bin in (0, 19)]
+            kept_ends = [share(end) if end else "by rule" for end in ends]
+            lines.append([code(row["policy"]), row["budget"], *figures, *kept_ends, estimate(row, "bias_vs_oracle", 3)])
+    show(["policy", "budget", "position correlation", "keep slope", "kept of the first twentieth", "of the last",
+          "distance to the oracle"], sorted(lines))
 
 
 def pairs(folder, spec):
@@ -219,7 +243,7 @@ def readers(folder):
     rows = [r for r in rows_of(folder, "recall.csv") if r["policy"] == "full"]
     first = {row["budget"] for row in rows}.pop()
     rows = [row for row in rows if row["budget"] == first]
-    read = {head: mean([float(r["needle_recall_weight"]) for r in of]) for head, of in grouped(rows, "layer", "kv_head").items()}
+    read = attention(rows)
     order = sorted(read, key=lambda head: (-read[head], head))
     sequences = [{(r["layer"], r["kv_head"]): float(r["needle_recall_weight"]) for r in of}
                  for of in grouped(rows, "sequence").values()]
