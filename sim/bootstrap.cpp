@@ -89,10 +89,16 @@ const Bootstrap::Draws& Bootstrap::draws(std::uint32_t count) const {
     if (known == nullptr) {
         const Philox random(bootstrap_seed);
         Draws drawn(resamples * count);
+        std::array<std::uint32_t, 4> words{};
         for (std::size_t resample = 0, word = 0; resample < resamples; ++resample)
-            for (std::size_t i = 0; i < count; ++i, ++word)
+            for (std::size_t i = 0; i < count; ++i, ++word) {
+                if (word % words.size() == 0)
+                    words = random.block(word / words.size());
+                // `Philox::below`, which would make four words for each.
                 drawn[(resample / lanes * count + i) * lanes + resample % lanes] =
-                    random.below(word, count);
+                    static_cast<std::uint32_t>(std::uint64_t{words[word % words.size()]} * count >>
+                                               32);
+            }
         known = std::make_unique<const Draws>(std::move(drawn));
     }
     return *known;

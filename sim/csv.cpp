@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 namespace kvtape {
@@ -60,40 +61,57 @@ void Csv::end_row() {
     first_ = true;
 }
 
-std::vector<std::vector<std::string>> parse_csv(std::string_view text, std::string_view what) {
-    std::vector<std::vector<std::string>> records;
-    std::vector<std::string> record;
-    std::string field;
-    bool quoted = false;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const char c = text[i];
-        if (quoted) {
-            const bool doubled = c == '"' && i + 1 < text.size() && text[i + 1] == '"';
-            if (c != '"' || doubled)
-                field += c;
-            else
-                quoted = false;
-            i += doubled ? 1 : 0;
+void CsvParser::end_field() {
+    record_.push_back(std::move(field_));
+    field_.clear();
+}
+
+void CsvParser::end_record() {
+    end_field();
+    visit_(record_);
+    record_.clear();
+}
+
+void CsvParser::read(std::string_view piece) {
+    for (std::size_t i = 0; i < piece.size(); ++i) {
+        const char c = piece[i];
+        if (state_ == State::quoted) {
+            const std::size_t end = std::min(piece.find('"', i), piece.size());
+            field_.append(piece, i, end - i);
+            i = end;
+            if (end < piece.size())
+                state_ = State::after_quote;
         } else if (c == '"') {
-            quoted = true;
-        } else if (c == ',') {
-            record.push_back(std::move(field));
-            field.clear();
-        } else if (c == '\n') {
-            record.push_back(std::move(field));
-            field.clear();
-            records.push_back(std::move(record));
-            record.clear();
+            // A second one in a row stands for itself.
+            if (state_ == State::after_quote)
+                field_ += c;
+            state_ = State::quoted;
         } else {
-            field += c;
+            state_ = State::plain;
+            if (c == ',')
+                end_field();
+            else if (c == '\n')
+                end_record();
+            else
+                field_ += c;
         }
     }
-    if (quoted)
-        throw format_error("reading " + std::string(what) + ": a quoted field is never closed");
-    if (!field.empty() || !record.empty()) {
-        record.push_back(std::move(field));
+}
+
+void CsvParser::finish() {
+    if (state_ == State::quoted)
+        throw format_error("reading " + what_ + ": a quoted field is never closed");
+    if (!field_.empty() || !record_.empty())
+        end_record();
+}
+
+std::vector<std::vector<std::string>> parse_csv(std::string_view text, std::string_view what) {
+    std::vector<std::vector<std::string>> records;
+    CsvParser parser(std::string(what), [&](std::vector<std::string>& record) {
         records.push_back(std::move(record));
-    }
+    });
+    parser.read(text);
+    parser.finish();
     return records;
 }
 

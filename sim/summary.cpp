@@ -21,10 +21,10 @@ std::vector<double> defined(const std::vector<Item>& items, const Part& part) {
     return values;
 }
 
-std::optional<Interval> interval(const std::vector<double>& values) {
+std::optional<Interval> interval(const Bootstrap& bootstrap, const std::vector<double>& values) {
     if (values.empty())
         return std::nullopt;
-    return bootstrap_mean(values);
+    return bootstrap.mean(values);
 }
 
 std::optional<double> weighted_recall(const std::vector<HeadResult>& heads) {
@@ -72,7 +72,7 @@ SequenceSummary summarise(const std::string& task,
     return summary;
 }
 
-TaskSummary summarise(const std::vector<SequenceSummary>& sequences) {
+TaskSummary summarise(const std::vector<SequenceSummary>& sequences, const Bootstrap& bootstrap) {
     using Sequence = SequenceSummary;
     TaskSummary summary;
     summary.sequences = std::ssize(sequences);
@@ -85,9 +85,10 @@ TaskSummary summarise(const std::vector<SequenceSummary>& sequences) {
     }
     summary.kept_ratio = ratio(kept, tokens);
     summary.kept_bytes_ratio = ratio(kept_bytes, full_bytes);
-    summary.needle_recall =
-        interval(defined(sequences, [](const Sequence& one) { return one.needle_recall; }));
+    summary.needle_recall = interval(
+        bootstrap, defined(sequences, [](const Sequence& one) { return one.needle_recall; }));
     summary.needle_recall_weighted = interval(
+        bootstrap,
         defined(sequences, [](const Sequence& one) { return one.needle_recall_weighted; }));
     summary.needle_intact_heads =
         mean(defined(sequences, [](const Sequence& one) { return one.needle_intact_heads; }));

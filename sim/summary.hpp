@@ -35,6 +35,6 @@ struct TaskSummary {
     std::optional<Interval> needle_recall, needle_recall_weighted;
     std::optional<double> needle_intact_heads, mass_kept, output_error_median;
 };
-TaskSummary summarise(const std::vector<SequenceSummary>& sequences);
+TaskSummary summarise(const std::vector<SequenceSummary>& sequences, const Bootstrap& bootstrap);
 
 }  // namespace kvtape

@@ -69,7 +69,8 @@ struct ResultSummary {
 };
 
 ResultSummary summarise_result(const Trace& trace,
-                               const std::vector<std::vector<HeadResult>>& heads) {
+                               const std::vector<std::vector<HeadResult>>& heads,
+                               const Bootstrap& bootstrap) {
     ResultSummary summary;
     std::map<std::string, std::vector<SequenceSummary>> by_task;
     std::vector<SequenceSummary> all;
@@ -81,9 +82,9 @@ ResultSummary summarise_result(const Trace& trace,
         by_task[sequence.task].push_back(all.back());
         summary.sequences[sequence.name] = all.back();
     }
-    summary.all = summarise(all);
+    summary.all = summarise(all, bootstrap);
     for (const auto& [task, sequences] : by_task)
-        summary.tasks[task] = summarise(sequences);
+        summary.tasks[task] = summarise(sequences, bootstrap);
     return summary;
 }
 
@@ -212,9 +213,10 @@ Tables make_tables(const Trace& trace,
                    int threads,
                    const StepReport& report) {
     const EvaluatedHeads heads = evaluate_results(trace, results, threads, report);
+    const Bootstrap bootstrap;
     std::vector<ResultSummary> summaries;
     for (const auto& of_result : heads)
-        summaries.push_back(summarise_result(trace, of_result));
+        summaries.push_back(summarise_result(trace, of_result, bootstrap));
     Tables tables{.recall_csv = recall_table(trace, results, heads),
                   .summary_csv = summary_table(results, summaries),
                   .autopsy_csv = autopsy_table(trace, results),

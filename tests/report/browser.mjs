@@ -101,7 +101,7 @@ async function checkMaps(tab) {
   await map.click({ position: { x: 40, y: 30 } });
   expect(await optionAt(tab, 'strip-controls', 3).inputValue() === '0', 'a click on a map does not choose its head');
   expect(await tab.evaluate(() => document.activeElement.id) === 'strip-a', 'a click on a map does not lead to the strip');
-  await tab.locator('#map-error-b').focus();
+  await tab.locator('#map-damage-b').focus();
   await tab.keyboard.press('ArrowRight');
   await tab.keyboard.press('ArrowDown');
   await tab.keyboard.press('Enter');

@@ -218,3 +218,19 @@ TEST_CASE("a quote that is never closed is refused", "[sim][csv]") {
     CHECK(mentions(refusal(ErrorKind::format, [] { parse_csv("a\n\"b\n", "index.csv"); }),
                    "index.csv"));
 }
+
+TEST_CASE("CSV in pieces is CSV in one", "[sim][tables]") {
+    const std::string text = "a,\"b,\"\"c\"\"\",\n\"two\nlines\",,\"\"\n\nlast,\"x\"y,z";
+    const std::vector<std::vector<std::string>> whole = parse_csv(text, "a test");
+    CHECK(whole == std::vector<std::vector<std::string>>{
+                       {"a", "b,\"c\"", ""}, {"two\nlines", "", ""}, {""}, {"last", "xy", "z"}});
+    for (std::size_t cut = 0; cut <= text.size(); ++cut) {
+        std::vector<std::vector<std::string>> records;
+        CsvParser parser("a test",
+                         [&](std::vector<std::string>& record) { records.push_back(record); });
+        parser.read(std::string_view(text).substr(0, cut));
+        parser.read(std::string_view(text).substr(cut));
+        parser.finish();
+        REQUIRE(records == whole);
+    }
+}

@@ -211,9 +211,14 @@ TEST_CASE("tables of analyze reach the page by layer and head", "[tools][report]
     write_bytes(results.path("heads.csv"),
                 names +
                     "kept_jaccard,effective_heads_kept,effective_heads_keys,"
-                    "effective_heads_values,mass95\n" +
-                    name + "1,0,0.5,1.5,1.25,2,0.125\n" + name + "1,,0.5,1.5,1.25,2,0.25\n" + name +
-                    ",,0.75,1.5,1.25,2,0.25\n" + "other,{},25%,prefill,agnostic,0,0,1,1,1,1,1\n");
+                    "effective_heads_values\n" +
+                    name + "1,0,0.5,1.5,1.25,2\n" + name + "1,,0.5,1.5,1.25,2\n" + name +
+                    ",,0.75,1.5,1.25,2\n" + "other,{},25%,prefill,agnostic,0,0,1,1,1,1\n");
+    write_bytes(results.path("damage.csv"),
+                names + "probes,output_error_median,leave_one_out_max\n" + name +
+                    "1,0,question,0.25,9\n" + name + "1,0,answer,0.75,9\n" + name +
+                    "1,1,all,9,0.0012345\n" + name + ",,question,9,9\n" +
+                    "other,{},25%,prefill,agnostic,0,0,all,1,1\n");
     write_bytes(results.path("paged.csv"),
                 names +
                     "block,kept_ratio,held_ratio,paged_ratio,needle_recall_weighted,"
@@ -224,8 +229,11 @@ TEST_CASE("tables of analyze reach the page by layer and head", "[tools][report]
     const Json analysis = report::page_data(sources)["analysis"];
     const Json& heads = analysis["heads"][0];
     CHECK(heads["jaccard"] == Json::array({nullptr, nullptr, 0.5, nullptr}));
-    CHECK(heads["mass95"][2] == 0.125);
     CHECK(heads["effective"] == Json::array({nullptr, Json::array({1.5, 1.25, 2.0})}));
+    const Json& damage = analysis["damage"][0];
+    CHECK(damage["question"] == Json::array({nullptr, nullptr, 0.25, nullptr}));
+    CHECK(damage["answer"] == Json::array({nullptr, nullptr, 0.75, nullptr}));
+    CHECK(damage["single"] == Json::array({nullptr, nullptr, nullptr, 0.00123}));
     CHECK(analysis["paged"]["rows"].size() == 1);
     CHECK(analysis["paged"]["rows"][0][1] == "25%");
     CHECK(analysis["bias"].is_null());

@@ -2,6 +2,8 @@
 #include "tools/report/optional_table.hpp"
 #include "tools/report/tables.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 
@@ -22,10 +24,13 @@ class Cells {
         }
     }
     std::optional<std::size_t> of(const CsvTable& table, std::size_t row) const {
-        const auto found = places_.find({table.text(row, "policy"),
-                                         table.text(row, "budget"),
-                                         table.text(row, "schedule"),
-                                         table.text(row, "query_source")});
+        return of({table.text(row, "policy"),
+                   table.text(row, "budget"),
+                   table.text(row, "schedule"),
+                   table.text(row, "query_source")});
+    }
+    std::optional<std::size_t> of(const std::vector<std::string>& name) const {
+        const auto found = places_.find(name);
         return found == places_.end() ? std::nullopt : std::optional(found->second);
     }
 
@@ -80,7 +85,7 @@ Json bias(const fs::path& path, const Recall& recall) {
 Json heads(const fs::path& path, const Recall& recall) {
     const std::vector<std::string> by_layer{
         "effective_heads_kept", "effective_heads_keys", "effective_heads_values"};
-    std::vector<std::string> columns = with_names({"layer", "kv_head", "kept_jaccard", "mass95"});
+    std::vector<std::string> columns = with_names({"layer", "kv_head", "kept_jaccard"});
     columns.insert(columns.end(), by_layer.begin(), by_layer.end());
     const CsvTable table = CsvTable::read(path, columns);
     const Cells cells(recall);
@@ -94,13 +99,11 @@ Json heads(const fs::path& path, const Recall& recall) {
             continue;
         if (json[*cell].is_null())
             json[*cell] = {{"jaccard", Json(layers * kv_heads, Json())},
-                           {"mass95", Json(layers * kv_heads, Json())},
                            {"effective", Json(layers, Json())}};
         const auto place = static_cast<std::size_t>(layer);
         if (head >= 0.0 && head < static_cast<double>(kv_heads)) {
             const std::size_t at = place * kv_heads + static_cast<std::size_t>(head);
             json[*cell]["jaccard"][at] = rounded(table.number(row, "kept_jaccard"));
-            json[*cell]["mass95"][at] = rounded(table.number(row, "mass95"));
         } else if (table.text(row, "kv_head").empty()) {
             Json effective = Json::array();
             for (const std::string& column : by_layer)
@@ -108,6 +111,44 @@ Json heads(const fs::path& path, const Recall& recall) {
             json[*cell]["effective"][place] = std::move(effective);
         }
     }
+    return json;
+}
+
+/// Three significant digits: what a single eviction does is small.
+Json shortened(double value) {
+    if (!std::isfinite(value) || value == 0.0)
+        return rounded(value);
+    const double scale = std::pow(10.0, 2.0 - std::floor(std::log10(std::abs(value))));
+    return std::round(value * scale) / scale;
+}
+
+/// For each cell `[layers * heads]` of the output error for the question and for the answer, and of
+/// the worst single eviction for both.
+Json damage(const fs::path& path, const Recall& recall) {
+    const std::vector<std::string> kinds{"question", "answer", "all"};
+    const Cells cells(recall);
+    const auto layers = static_cast<double>(recall.layers);
+    const auto kv_heads = static_cast<double>(recall.heads);
+    const auto places = static_cast<std::size_t>(recall.layers * recall.heads);
+    Json json(recall.cells.size(), Json());
+    visit_rows(
+        path,
+        with_names({"layer", "kv_head", "probes", "output_error_median", "leave_one_out_max"}),
+        [&](const CsvRow& row) {
+            const auto cell = cells.of({row.text(0), row.text(1), row.text(2), row.text(3)});
+            const double layer = row.value(4), head = row.value(5);
+            const auto kind = std::find(kinds.begin(), kinds.end(), row.text(6)) - kinds.begin();
+            if (!cell || !(layer >= 0.0 && layer < layers && head >= 0.0 && head < kv_heads) ||
+                kind == std::ssize(kinds))
+                return;
+            Json& one = json[*cell];
+            for (const char* name : {"question", "answer", "single"})
+                if (!one.contains(name))
+                    one[name] = Json(places, Json());
+            const auto at = static_cast<std::size_t>(layer * kv_heads + head);
+            one[kind == 2 ? "single" : kinds[static_cast<std::size_t>(kind)]][at] =
+                shortened(row.value(kind == 2 ? 8 : 7));
+        });
     return json;
 }
 
@@ -197,6 +238,7 @@ Json analysis(Sources& sources) {
     const Recall& recall = sources.recall;
     take("bias", [&](const fs::path& path) { return bias(path, recall); });
     take("heads", [&](const fs::path& path) { return heads(path, recall); });
+    take("damage", [&](const fs::path& path) { return damage(path, recall); });
     take("compare", [&](const fs::path& path) { return compare(path, recall); });
     take("pareto", [&](const fs::path& path) { return pareto(path, recall); });
     take("paged", paged);

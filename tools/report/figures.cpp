@@ -229,7 +229,7 @@ std::optional<Interval> mean_of(const Recall& recall,
     for (const SequenceFigures& one : cell.sequences)
         if ((one.figures.*figure) && (!task || recall.task_of[one.sequence] == *task))
             values.push_back(*(one.figures.*figure));
-    return values.empty() ? std::nullopt : std::optional(bootstrap_mean(values));
+    return values.empty() ? std::nullopt : std::optional(recall.bootstrap->mean(values));
 }
 
 }  // namespace kvtape::report

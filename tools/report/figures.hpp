@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,6 +44,7 @@ struct Recall {
     std::vector<std::size_t> task_of;  ///< of every sequence
     std::int32_t layers = 0, heads = 0;
     std::vector<double> needle_weight;  ///< [layers * heads], mean over sequences
+    std::shared_ptr<const Bootstrap> bootstrap = std::make_shared<Bootstrap>();  ///< of intervals
 };
 
 /// Reads recall.csv of a result directory. An absent, foreign or contradictory table is a format

@@ -1,8 +1,10 @@
+#include "analyze/csv_table.hpp"
 #include "tools/report/chosen_rows.hpp"
 #include "tools/report/optional_table.hpp"
 #include "tools/report/tables.hpp"
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 namespace kvtape::report {
@@ -12,27 +14,35 @@ struct Sum {
     double sum = 0.0, count = 0.0, least = 1.0;
 };
 
-/// agreement.csv by policy and budget: mean and least Jaccard of the kept sets.
+/// agreement.csv by policy and budget: mean and least Jaccard of the kept sets. The table has a row
+/// for every block of every head, millions of them, those of one result in a row.
 Json agreement(const std::filesystem::path& path) {
-    const CsvTable table = CsvTable::read(path, {"policy", "budget", "schedule", "jaccard"});
-    std::vector<std::vector<std::string>> order;
-    std::map<std::vector<std::string>, Sum> sums;
-    for (std::size_t row = 0; row < table.rows(); ++row) {
-        const std::vector<std::string> name{
-            table.text(row, "policy"), table.text(row, "budget"), table.text(row, "schedule")};
-        const auto [entry, added] = sums.try_emplace(name);
-        if (added)
-            order.push_back(name);
-        const double jaccard = table.number(row, "jaccard");
-        entry->second.sum += jaccard;
-        entry->second.count += 1.0;
-        entry->second.least = std::min(entry->second.least, jaccard);
-    }
+    using Name = std::array<std::string, 3>;
+    std::vector<Name> order;
+    std::map<Name, Sum> sums;
+    auto current = sums.end();
+    visit_rows(path, {"policy", "budget", "schedule", "jaccard"}, [&](const CsvRow& row) {
+        const auto is = [&](const Name& name) {
+            return name[0] == row.text(0) && name[1] == row.text(1) && name[2] == row.text(2);
+        };
+        if (current == sums.end() || !is(current->first)) {
+            const auto [entry, added] =
+                sums.try_emplace(Name{row.text(0), row.text(1), row.text(2)});
+            if (added)
+                order.push_back(entry->first);
+            current = entry;
+        }
+        Sum& sum = current->second;
+        const double jaccard = row.value(3);
+        sum.sum += jaccard;
+        sum.count += 1.0;
+        sum.least = std::min(sum.least, jaccard);
+    });
     Json rows = Json::array();
-    for (const auto& name : order) {
-        const Sum& sum = sums[name];
+    for (const Name& name : order) {
+        const Sum& one = sums[name];
         rows.push_back(
-            {name[0], name[1], name[2], rounded(sum.sum / sum.count), rounded(sum.least)});
+            {name[0], name[1], name[2], rounded(one.sum / one.count), rounded(one.least)});
     }
     return {{"columns", {"policy", "budget", "schedule", "mean Jaccard", "least Jaccard"}},
             {"rows", rows},

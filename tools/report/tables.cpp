@@ -15,10 +15,10 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t curve_points = 96;
 
-Json interval(const std::vector<double>& values) {
+Json interval(const Bootstrap& bootstrap, const std::vector<double>& values) {
     if (values.empty())
         return {};
-    const Interval mean = bootstrap_mean(values);
+    const Interval mean = bootstrap.mean(values);
     return {rounded(mean.mean), rounded(mean.low), rounded(mean.high)};
 }
 
@@ -147,13 +147,14 @@ Json read_accuracy(const fs::path& path, const Recall& recall) {
         Json one{{"policy", name[0]},
                  {"budget", name[1]},
                  {"schedule", name[2]},
-                 {"all", interval(answers.all)},
+                 {"all", interval(*recall.bootstrap, answers.all)},
                  {"judged", answers.all.size()},
                  {"tasks", Json::array()}};
         for (const std::string& task : recall.tasks) {
             const auto of_task = answers.by_task.find(task);
-            one["tasks"].push_back(of_task == answers.by_task.end() ? Json()
-                                                                    : interval(of_task->second));
+            one["tasks"].push_back(of_task == answers.by_task.end()
+                                       ? Json()
+                                       : interval(*recall.bootstrap, of_task->second));
         }
         json.push_back(std::move(one));
     }

@@ -61,6 +61,7 @@ struct AgreementTables {
     Csv drift{std::string(name_columns) +
               "block,decoding,sequences,jaccard,jaccard_low,jaccard_high"};
     Csv parting{std::string(name_columns) + "sequence,layer,kv_head,block,token,score_gap"};
+    Bootstrap bootstrap;
 
     void add(const ResultPair& pair, const PairAgreement& found) {
         for (const HeadAgreement& head : found.heads)
@@ -108,7 +109,7 @@ struct AgreementTables {
             std::vector<double> means;
             for (const auto& [sequence, sum] : sums)
                 means.push_back(sum.first / sum.second);
-            const Interval mean = bootstrap_mean(means);
+            const Interval mean = bootstrap.mean(means);
             begin_row(drift, pair)
                 .field(static_cast<std::int64_t>(block))
                 .field(std::int64_t{found.longest[block].decoding ? 1 : 0})

@@ -17,7 +17,7 @@ function element(name, properties, ...children) {
   return made;
 }
 
-const decimal = (number, digits = 2) => (number == null ? '' : number.toFixed(digits));
+const decimal = (number, digits = 2) => (number == null ? '' : number.toFixed(digits).replace(/^-(?=[0.]*$)/, ''));
 const percent = (ratio) => `${(100 * ratio).toFixed(ratio < 0.0995 ? 1 : 0)} %`;
 const withBounds = (mean) =>
   mean == null ? '' : mean[1] == null ? decimal(mean[0]) : `${decimal(mean[0])} [${decimal(mean[1])}, ${decimal(mean[2])}]`;
@@ -36,7 +36,7 @@ const markOf = (series) => marks[series % marks.length];
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 // What is chosen, for all sections. Budgets are places in the list of a series' cells.
-const chosen = { metric: 'weighted', task: -1, sequence: 0, head: 0, a: 0, b: 0, budget: 0, colour: 'time' };
+const chosen = { metric: 'weighted', task: -1, sequence: 0, head: 0, a: 0, b: 0, budget: 0, colour: 'time', damage: 'error' };
 const listeners = [];
 const whenChosen = (listener) => listeners.push(listener);
 function choose(changes) {

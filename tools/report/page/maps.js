@@ -11,16 +11,18 @@ function rampColour(share) {
 }
 
 {
+  const damages = data.analysis.damage || [];
+  const damageNames = { error: 'output error, median', question: 'output error of the question', answer: 'output error of the answer', single: 'worst single eviction' };
   const figures = {
     weighted: ['needle recall', (cell) => cell.heads.weighted],
     jaccard: ['redundancy: Jaccard of kept sets with the other heads of the layer', (cell, index) => data.analysis.heads && data.analysis.heads[index] && data.analysis.heads[index].jaccard],
-    error: ['damage: output error, median', (cell) => cell.heads.error],
+    damage: ['damage', (cell, index) => (chosen.damage === 'error' ? cell.heads.error : (damages[index] || {})[chosen.damage])],
     mass: ['attention mass kept', (cell) => cell.heads.mass],
   };
   const places = data.layers * data.heads;
 
   // One map: `values` by layer and head; `top` is the value of the lightest colour.
-  function heatMap(caption, values, top, id) {
+  function heatMap(caption, values, top, id, digits = 2) {
     const canvas = element('canvas', { tabIndex: 0, id });
     const text = element('figcaption', {}, caption);
     const value = element('div', { className: 'small', role: 'status' });
@@ -42,7 +44,7 @@ function rampColour(share) {
         context.fillRect(x, y, cell - 1, cell - 1);
         if (cell < 28) continue;
         context.fillStyle = on;
-        context.fillText(values[at] == null ? '–' : decimal(values[at]), x + cell / 2, y + cell / 2);
+        context.fillText(values[at] == null ? '–' : decimal(values[at], digits), x + cell / 2, y + cell / 2);
       }
       context.fillStyle = ink('soft');
       const step = Math.ceil(12 / cell);
@@ -57,7 +59,7 @@ function rampColour(share) {
       if (current) outline(current[0] * data.heads + current[1], ink('needle'), 3);
       if (document.activeElement === canvas) outline(cursor, ink('ink'), 3);
     }
-    const say = () => { value.textContent = `${name(cursor)}: ${decimal(values[cursor], 3) || 'none'}`; };
+    const say = () => { value.textContent = `${name(cursor)}: ${decimal(values[cursor], 4) || 'none'}`; };
     function pick() {
       const head = strips ? strips.heads.findIndex(([layer, one]) => layer * data.heads + one === cursor) : -1;
       if (head < 0) { value.textContent = `${name(cursor)}: its tokens are not in this page`; return; }
@@ -88,7 +90,7 @@ function rampColour(share) {
       event.preventDefault();
     });
     const rows = [...Array(data.layers).keys()].map((layer) =>
-      [`layer ${layer}`, ...values.slice(layer * data.heads, (layer + 1) * data.heads).map((one) => decimal(one))]);
+      [`layer ${layer}`, ...values.slice(layer * data.heads, (layer + 1) * data.heads).map((one) => decimal(one, digits))]);
     const asTable = folded('As a table', table(['', ...[...Array(data.heads).keys()].map((head) => `head ${head}`)], rows, caption));
     const figure = element('figure', {}, text, canvas, value, asTable);
     return { figure, draw };
@@ -105,12 +107,14 @@ function rampColour(share) {
       const sides = ['a', 'b'].map((side) => ({ side, index: cellFor(chosen[side]) })).filter(({ index }) => index >= 0)
         .map(({ side, index }) => ({ side, index, values: valuesOf(data.cells[index], index) }))
         .filter(({ values }) => values && values.some((one) => one != null));
-      const top = figure === 'error' ? largest(sides.map(({ values }) => values)) : 1;
+      const name = figure === 'damage' ? `damage: ${damageNames[chosen.damage]}` : label;
+      const top = figure === 'damage' ? largest(sides.map(({ values }) => values)) : 1;
       for (const { side, index, values } of sides)
-        maps.push(heatMap(`${label}, ${side.toUpperCase()}: ${data.series[chosen[side]]} at ${data.cells[index].budget}`, values, top, `map-${figure}-${side}`));
+        maps.push(heatMap(`${name}, ${side.toUpperCase()}: ${data.series[chosen[side]]} at ${data.cells[index].budget}`, values, top, `map-${figure}-${side}`, figure === 'damage' && top < 0.1 ? 3 : 2));
     }
     view.replaceChildren(...maps.map(({ figure }) => figure));
     if (!data.analysis.heads) view.append(remark('Redundancy is missing: kvtape analyze writes heads.csv.'));
+    if (!data.analysis.damage) view.append(remark('Damage to question and answer alone is missing: kvtape analyze writes damage.csv.'));
     const effective = effectiveTable();
     if (effective) view.append(effective);
     maps.forEach(({ draw }) => draw());
@@ -125,6 +129,8 @@ function rampColour(share) {
       `Effective heads of ${data.heads}: A, ${data.series[chosen.a]} at ${data.cells[index].budget}`));
   }
 
+  if (data.analysis.damage)
+    byId('map-controls').append(selector('damage', Object.entries(damageNames), chosen.damage, (damage) => choose({ damage })));
   byId('map-controls').append(remark('A, B and the budget are those chosen above. Outlined: the head shown there. Bright is much, dark is little.'));
   whenChosen(build);
   drawn(build);
