@@ -95,7 +95,6 @@ struct Sums {
     double recall = 0.0, mass = 0.0, error = 0.0;
     int recalls = 0, masses = 0, errors = 0;
     double weight = 0.0, weighted = 0.0;
-    double readers = 0.0, read = 0.0;
 
     static void add(double value, double& sum, int& count) {
         if (std::isnan(value))
@@ -106,16 +105,38 @@ struct Sums {
     static double mean(double sum, int count) { return count == 0 ? none : sum / count; }
 };
 
-constexpr std::size_t metric_count = 5;
+constexpr std::size_t metric_count = 6;
 const std::array<std::string, metric_count> metric_names = {"needle_recall",
                                                             "needle_recall_weighted",
                                                             "mass_kept",
                                                             "output_error_median",
+                                                            "needle_read",
                                                             "needle_recall_readers"};
 using Metrics = std::array<double, metric_count>;
 
 /// By cell, then sequence.
 using ReplayedMetrics = std::map<CellName, std::map<std::string, Metrics>>;
+
+/// The metrics of readers.csv; a directory without that table has none of them.
+void add_readers(const std::filesystem::path& path, ReplayedMetrics& metrics) {
+    if (!std::filesystem::exists(path))
+        return;
+    const CsvTable table = CsvTable::read(path,
+                                          {"policy",
+                                           "parameters",
+                                           "budget",
+                                           "schedule",
+                                           "sequence",
+                                           "needle_read",
+                                           "needle_recall_readers"});
+    for (std::size_t row = 0; row < table.rows(); ++row)
+        if (const auto cell = metrics.find(cell_name(table, row)); cell != metrics.end())
+            if (const auto found = cell->second.find(table.text(row, "sequence"));
+                found != cell->second.end()) {
+                found->second[metric_count - 2] = table.number(row, "needle_read");
+                found->second[metric_count - 1] = table.number(row, "needle_recall_readers");
+            }
+}
 
 ReplayedMetrics read_metrics(const std::filesystem::path& directory) {
     const CsvTable table = CsvTable::read(directory / "recall.csv",
@@ -139,10 +160,6 @@ ReplayedMetrics read_metrics(const std::filesystem::path& directory) {
             !std::isnan(recall) && !std::isnan(weight)) {
             sum.weight += weight;
             sum.weighted += weight * recall;
-            // docs/metrics.md, "Reader recall".
-            const double reader = weight * weight * weight * weight;
-            sum.readers += reader;
-            sum.read += reader * recall * recall;
         }
     }
     ReplayedMetrics metrics;
@@ -152,7 +169,9 @@ ReplayedMetrics read_metrics(const std::filesystem::path& directory) {
                                        sum.weight > 0.0 ? sum.weighted / sum.weight : none,
                                        Sums::mean(sum.mass, sum.masses),
                                        Sums::mean(sum.error, sum.errors),
-                                       sum.readers > 0.0 ? sum.read / sum.readers : none};
+                                       none,
+                                       none};
+    add_readers(directory / "readers.csv", metrics);
     return metrics;
 }
 

@@ -46,6 +46,9 @@ class LayerEvaluation {
             row.needle_tokens = std::ssize(facts.needle);
             row.needle_kept = needle_kept(facts.needle, states[result].kept);
             row.needle_weight = facts.needle_weight;
+            if (!facts.needle.empty())
+                row.needle_read =
+                    needle_read(facts.needle_attention, facts.needle, states[result].kept);
             if (damage.empty())
                 continue;
             row.mass_kept = damage[0].mass_kept[result];

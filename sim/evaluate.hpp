@@ -23,6 +23,9 @@ struct HeadResult {
     std::int64_t needle_tokens = 0;
     std::int64_t needle_kept = 0;
     double needle_weight = 0.0;  ///< m of metrics.md, section 1
+    /// The share of m that falls on kept tokens. Undefined without a needle, or where nobody
+    /// measured it.
+    std::optional<double> needle_read;
     /// Undefined where there is no needle, or no probe.
     std::optional<double> mass_kept, output_error_median, output_error_p95;
 

@@ -26,7 +26,8 @@ HeadFacts facts_of(const TraceInfo& info,
     HeadFacts facts{.attention = {},
                     .probes = {probes.first - first, probes.count},
                     .answers = {answers.first - first, answers.count},
-                    .needle = needle_positions(sequence)};
+                    .needle = needle_positions(sequence),
+                    .needle_attention = {}};
     const std::int32_t group = info.shape.group();
     for (std::int32_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
         facts.attention.push_back(
@@ -37,6 +38,7 @@ HeadFacts facts_of(const TraceInfo& info,
                             head,
                             {first, end - first}));
     facts.needle_weight = needle_weight(facts.rows(facts.answers), facts.needle);
+    facts.needle_attention = needle_attention(facts.rows(facts.answers), facts.needle);
     return facts;
 }
 

@@ -14,7 +14,8 @@ struct HeadFacts {
     std::vector<ProbeAttention> attention;  ///< per query head, over probes and answer rows
     RowRange probes, answers;               ///< inside those rows
     std::vector<Position> needle;
-    double needle_weight = 0.0;  ///< m of metrics.md, section 1
+    double needle_weight = 0.0;            ///< m of metrics.md, section 1
+    std::vector<double> needle_attention;  ///< of the answer's queries, per needle token
 
     std::vector<MatrixView> rows(RowRange range) const;
 };

@@ -40,6 +40,26 @@ std::optional<double> weighted_recall(const std::vector<HeadResult>& heads) {
     return ordered_sum(std::span<const double>(products)) / total;
 }
 
+/// The mean over heads of needle_read to the power `keenness`, weighted by m to the power `focus`.
+std::optional<double> read_share(const std::vector<HeadResult>& heads, int focus, int keenness) {
+    const auto power = [](double base, int exponent) {
+        double product = 1.0;
+        for (int i = 0; i < exponent; ++i)
+            product *= base;
+        return product;
+    };
+    std::vector<double> weights, products;
+    for (const HeadResult& head : heads)
+        if (head.needle_read) {
+            weights.push_back(power(head.needle_weight, focus));
+            products.push_back(weights.back() * power(*head.needle_read, keenness));
+        }
+    const double total = ordered_sum(std::span<const double>(weights));
+    if (total <= 0.0)
+        return std::nullopt;
+    return ordered_sum(std::span<const double>(products)) / total;
+}
+
 double ratio(std::int64_t part, std::int64_t whole) {
     return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
 }
@@ -60,6 +80,8 @@ SequenceSummary summarise(const std::string& task,
     summary.needle_recall =
         mean(defined(heads, [](const HeadResult& head) { return head.needle_recall(); }));
     summary.needle_recall_weighted = weighted_recall(heads);
+    summary.needle_read = read_share(heads, 1, 1);
+    summary.needle_recall_readers = read_share(heads, 4, 8);
     summary.needle_intact_heads =
         mean(defined(heads, [](const HeadResult& head) -> std::optional<double> {
             if (head.needle_tokens == 0)

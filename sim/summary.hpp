@@ -18,7 +18,11 @@ struct SequenceSummary {
     std::int64_t kept_bytes = 0, full_bytes = 0;
     std::optional<double> needle_recall;  ///< mean over (layer, KV head)
     std::optional<double>
-        needle_recall_weighted;                 ///< by m; undefined where no head reads the needle
+        needle_recall_weighted;  ///< by m; undefined where no head reads the needle
+    /// Of what the answer's queries read of the needle, the share that is kept; and the same over
+    /// the heads that do the reading, where half of it is next to nothing (docs/metrics.md, "Reader
+    /// recall"). Undefined as needle_recall_weighted, and where no head says what it read.
+    std::optional<double> needle_read, needle_recall_readers;
     std::optional<double> needle_intact_heads;  ///< share of (layer, KV head) that keep all of it
     std::optional<double> mass_kept;            ///< mean over (layer, KV head)
     std::optional<double> output_error_median;  ///< mean over (layer, KV head) of their medians

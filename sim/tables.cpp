@@ -22,6 +22,9 @@ constexpr std::string_view summary_header =
     "needle_recall,needle_recall_low,needle_recall_high,needle_recall_weighted,"
     "needle_recall_weighted_low,needle_recall_weighted_high,needle_intact_heads,mass_kept,"
     "output_error_median,regret";
+constexpr std::string_view readers_header =
+    "policy,parameters,budget,schedule,query_source,sequence,task,needle_read,"
+    "needle_recall_readers";
 constexpr std::string_view autopsy_header =
     "policy,parameters,budget,schedule,query_source,sequence,task,layer,kv_head,position,"
     "evicted_block,score,rank,cut_off";
@@ -157,6 +160,20 @@ std::string summary_table(const std::vector<Result>& results,
     return csv.text();
 }
 
+std::string readers_table(const std::vector<Result>& results,
+                          const std::vector<ResultSummary>& summaries) {
+    Csv csv(readers_header);
+    for (std::size_t r = 0; r < results.size(); ++r)
+        for (const auto& [name, sequence] : summaries[r].sequences)
+            begin_row(csv, results[r])
+                .field(name)
+                .field(sequence.task)
+                .field(sequence.needle_read)
+                .field(sequence.needle_recall_readers)
+                .end_row();
+    return csv.text();
+}
+
 void add_lost_tokens(Csv& csv,
                      const Result& result,
                      const SequenceInfo& sequence,
@@ -219,6 +236,7 @@ Tables make_tables(const Trace& trace,
         summaries.push_back(summarise_result(trace, of_result, bootstrap));
     Tables tables{.recall_csv = recall_table(trace, results, heads),
                   .summary_csv = summary_table(results, summaries),
+                  .readers_csv = readers_table(results, summaries),
                   .autopsy_csv = autopsy_table(trace, results),
                   .cells = {}};
     for (std::size_t r = 0; r < results.size(); ++r)

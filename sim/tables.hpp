@@ -23,6 +23,7 @@ struct Cell {
 struct Tables {
     std::string recall_csv;
     std::string summary_csv;
+    std::string readers_csv;
     std::string autopsy_csv;  ///< only of results with scores; empty when there are none
     std::vector<Cell> cells;  ///< in the order of the results
 };

@@ -6,12 +6,10 @@
 #include "analyze/result_files.hpp"
 #include "analyze/sweep.hpp"
 #include "core/error.hpp"
-#include "core/json.hpp"
+#include "tools/run_record.hpp"
 #include "trace/reader.hpp"
 
-#include <fstream>
 #include <memory>
-#include <sstream>
 #include <vector>
 
 namespace kvtape {
@@ -19,17 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Where `replay` read the recording, by run.json; empty where that does not say.
+/// The recording that run.json names; empty where it does not, or cannot be read.
 fs::path noted_trace(const fs::path& directory) {
-    std::ifstream file(directory / "run.json", std::ios::binary);
-    if (!file)
-        return {};
-    std::ostringstream text;
-    text << file.rdbuf();
     try {
-        const Json record = parse_json(text.str(), (directory / "run.json").string());
-        return record.value("trace", std::string());
-    } catch (const std::exception&) {
+        return recording_of(directory, read_run_record(directory));
+    } catch (const Error&) {
         return {};
     }
 }

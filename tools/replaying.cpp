@@ -111,6 +111,7 @@ Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, con
     tabulating.reset();
     directory.write("recall.csv", tables.recall_csv);
     directory.write("summary.csv", tables.summary_csv);
+    directory.write("readers.csv", tables.readers_csv);
     if (!tables.autopsy_csv.empty())
         directory.write("autopsy.csv", tables.autopsy_csv);
     if (invocation.values.count("curve") != 0)

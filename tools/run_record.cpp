@@ -1,9 +1,12 @@
 #include "tools/run_record.hpp"
 
+#include "core/error.hpp"
 #include "core/kernels.hpp"
 
 #include <chrono>
 #include <ctime>
+#include <fstream>
+#include <iterator>
 #include <unistd.h>
 
 namespace kvtape {
@@ -22,6 +25,23 @@ Json run_record(const Invocation& invocation) {
             {"isa", name_of(active_isa())},
             {"threads", invocation.common.threads},
             {"seed", invocation.common.seed}};
+}
+
+Json read_run_record(const std::filesystem::path& directory) {
+    const std::filesystem::path path = directory / "run.json";
+    std::ifstream file(path, std::ios::binary);
+    if (!file)
+        throw errno_error("reading " + path.string());
+    return parse_json(
+        std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()),
+        path.string());
+}
+
+std::filesystem::path recording_of(const std::filesystem::path& directory, const Json& record) {
+    const auto found = record.is_object() ? record.find("trace") : record.end();
+    if (found == record.end() || !found->is_string() || found->get<std::string>().empty())
+        return {};
+    return directory / found->get<std::string>();
 }
 
 }  // namespace kvtape

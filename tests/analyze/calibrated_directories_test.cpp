@@ -16,17 +16,21 @@ namespace {
 struct Shares {
     std::string policy;
     double reader = 0.0, other = 0.0;
-    int right = 0;  ///< answers of four
+    double read = 0.0;  ///< reader recall
+    int right = 0;      ///< answers of four
 };
 
-const std::vector<Shares> policies = {{"a", 1.0, 0.0, 4},
-                                      {"b", 0.9, 0.1, 3},
-                                      {"c", 0.7, 0.9, 2},
-                                      {"d", 0.5, 1.0, 1},
-                                      {"e", 0.0, 1.0, 0}};
+const std::vector<Shares> policies = {{"a", 1.0, 0.0, 0.9, 4},
+                                      {"b", 0.9, 0.1, 0.5, 3},
+                                      {"c", 0.7, 0.9, 0.2, 2},
+                                      {"d", 0.5, 1.0, 0.1, 1},
+                                      {"e", 0.0, 1.0, 0.0, 0}};
 
 void write(const std::filesystem::path& directory) {
-    std::ofstream recall(directory / "recall.csv"), answers(directory / "answers.csv");
+    std::ofstream recall(directory / "recall.csv"), answers(directory / "answers.csv"),
+        readers(directory / "readers.csv");
+    readers << "policy,parameters,budget,schedule,query_source,sequence,task,needle_read,"
+               "needle_recall_readers\n";
     recall << "policy,parameters,budget,schedule,sequence,needle_recall,needle_recall_weight,"
               "mass_kept,output_error_median\n";
     answers << "policy,parameters,budget,schedule,sequence,task,correct\n";
@@ -36,6 +40,8 @@ void write(const std::filesystem::path& directory) {
                 shares.policy + ",{},25%,prefill,000" + std::to_string(sequence);
             recall << name << ',' << shares.reader << ",0.8,0.5,0.1\n"
                    << name << ',' << shares.other << ",0.1,0.5,0.1\n";
+            readers << shares.policy << ",{},25%,prefill,agnostic,000" << sequence
+                    << ",passkey:digits=16,0.5," << shares.read << '\n';
             answers << name << ",passkey:digits=16," << (sequence < shares.right ? 1 : 0) << '\n';
         }
 }
@@ -55,5 +61,18 @@ TEST_CASE("reader recall orders by the heads that read the needle", "[analyze][c
     // A mean over heads mistakes what the other head keeps for a part of the answer.
     REQUIRE(found["needle_recall"].spearman);
     CHECK(found["needle_recall"].spearman->value < 0.5);
-    CHECK(!found["mass_kept"].spearman);  // constant
+    CHECK(!found["mass_kept"].spearman);    // constant
+    CHECK(!found["needle_read"].spearman);  // constant
+}
+
+TEST_CASE("results without readers.csv are calibrated by the metrics they have",
+          "[analyze][calibration]") {
+    const Folder scratch;
+    write(scratch.path());
+    std::filesystem::remove(scratch.path() / "readers.csv");
+    std::map<std::string, Calibration> found;
+    for (const MetricCalibration& row : calibrate_directories(scratch.path(), scratch.path(), 1))
+        found[row.metric] = row.calibration;
+    CHECK(found["needle_recall_readers"].cells == 0);
+    CHECK(found["needle_recall_weighted"].cells == 5);
 }

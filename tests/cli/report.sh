@@ -46,6 +46,7 @@ grep -q 'open looked/report\.html in a browser' stderr || complain "replay --rep
 
 expect_refusal 2 'page\.html exists; --overwrite' report all --out page.html
 expect_success report all --out page.html --overwrite
+expect_refusal 2 'recall\.csv' report all --out all/recall.csv --overwrite
 expect_refusal 2 '--out is empty' report all --out ''
 expect_refusal 4 'nowhere/page\.html' report all --out nowhere/page.html
 expect_refusal 4 'absent/recall\.csv' report absent

@@ -46,6 +46,7 @@ std::vector<HeadResult> evaluate(const SyntheticTrace& trace,
 
 struct Twin {
     double mass_kept = 0.0, error_median = 0.0, error_p95 = 0.0, needle_weight = 0.0;
+    double needle_read = 0.0;
 };
 
 /// The metrics of one head straight from their definitions, in double.
@@ -54,7 +55,7 @@ Twin evaluate_exactly(const SyntheticTrace& trace, const Fate& fate, std::int32_
     const SequenceInfo& sequence = trace.sequence(0);
     const LayerData& data = trace.layer(0, 1);
     const Position tokens = sequence.length();
-    std::vector<double> masses, errors, needle_masses;
+    std::vector<double> masses, errors, needle_masses, needle_held;
     const auto needle = needle_positions(sequence);
     for (std::int32_t head = kv_head * shape.group(); head < (kv_head + 1) * shape.group(); ++head)
         for (std::size_t r = 0; r < sequence.query_positions.size(); ++r) {
@@ -70,10 +71,14 @@ Twin evaluate_exactly(const SyntheticTrace& trace, const Fate& fate, std::int32_
                                    shape.head_dim));
             const std::vector<double> p = reference::softmax(logits);
             if (position >= sequence.prompt_len - 1 && position <= tokens - 2) {
-                double on_needle = 0.0;
-                for (const Position t : needle)
+                double on_needle = 0.0, held = 0.0;
+                for (const Position t : needle) {
+                    const bool stays = fate[static_cast<std::size_t>(kv_head * tokens + t)] != 0;
                     on_needle += p[static_cast<std::size_t>(t)];
+                    held += stays ? p[static_cast<std::size_t>(t)] : 0.0;
+                }
                 needle_masses.push_back(on_needle);
+                needle_held.push_back(held);
             }
             if (position < sequence.context_len)
                 continue;
@@ -115,7 +120,11 @@ Twin evaluate_exactly(const SyntheticTrace& trace, const Fate& fate, std::int32_
         return errors[below] +
                (place - static_cast<double>(below)) * (errors[above] - errors[below]);
     };
-    return {mean(masses), at(0.5), at(0.95), mean(needle_masses)};
+    return {mean(masses),
+            at(0.5),
+            at(0.95),
+            mean(needle_masses),
+            mean(needle_held) / mean(needle_masses)};
 }
 
 }  // namespace
@@ -138,6 +147,7 @@ TEST_CASE("mass kept, output error and needle weight follow their definitions", 
             CHECK(found.output_error_median.value() == Approx(exact.error_median).epsilon(1e-5));
             CHECK(found.output_error_p95.value() == Approx(exact.error_p95).epsilon(1e-5));
             CHECK(found.needle_weight == Approx(exact.needle_weight).epsilon(2e-6));
+            CHECK(found.needle_read.value() == Approx(exact.needle_read).margin(2e-6));
         }
     }
 }
@@ -147,6 +157,7 @@ TEST_CASE("a full cache keeps all the mass and makes no error, exactly", "[sim][
     const std::vector<Fate> fates = {random_fate(trace, 0.2), random_fate(trace, 1.0)};
     for (const HeadResult& head : evaluate(trace, fates, 1)) {
         CHECK(head.mass_kept == 1.0);
+        CHECK(head.needle_read == 1.0);
         CHECK(head.output_error_median == 0.0);
         CHECK(head.output_error_p95 == 0.0);
         CHECK(head.needle_recall() == 1.0);
@@ -243,6 +254,22 @@ TEST_CASE("heads that never read the needle do not count in weighted recall", "[
     CHECK(summary.needle_recall.value() == 0.375);
     CHECK(summary.needle_recall_weighted.value() == 0.75);
     CHECK(summary.needle_intact_heads.value() == 0.0);
+}
+
+TEST_CASE("reader recall listens to the heads that read, and half of a needle is next to nothing",
+          "[sim][summary]") {
+    HeadResult reads, glances;
+    reads.needle_tokens = glances.needle_tokens = 4;
+    reads.needle_weight = 0.5;
+    glances.needle_weight = 0.25;
+    reads.needle_read = 0.5;
+    glances.needle_read = 1.0;
+    const SequenceSummary summary = summarise("t", {reads, glances}, 64);
+    CHECK(summary.needle_read.value() == Approx((0.5 * 0.5 + 0.25) / 0.75));
+    // Weights 16 : 1, and a half to the eighth power.
+    CHECK(summary.needle_recall_readers.value() == Approx((16.0 / 256.0 + 1.0) / 17.0));
+    reads.needle_read = glances.needle_read = std::nullopt;
+    CHECK_FALSE(summarise("t", {reads, glances}, 64).needle_recall_readers.has_value());
 }
 
 TEST_CASE("the bootstrap interval holds the mean, repeats, and pairs by position",

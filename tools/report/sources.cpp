@@ -2,10 +2,10 @@
 
 #include "analyze/csv_table.hpp"
 #include "core/error.hpp"
+#include "tools/report/optional_table.hpp"
+#include "tools/run_record.hpp"
 #include "trace/reader.hpp"
 
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <optional>
 
@@ -13,11 +13,6 @@ namespace kvtape::report {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_there(const fs::path& path) {
-    std::error_code failure;
-    return fs::exists(path, failure);
-}
 
 /// Runs `read`; what goes wrong in it becomes a note that begins with `what`.
 template <typename Read>
@@ -27,22 +22,6 @@ void attempt(std::vector<std::string>& notes, const std::string& what, Read read
     } catch (const Error& error) {
         notes.push_back(what + ": " + error.what());
     }
-}
-
-Json read_run(const fs::path& directory) {
-    const fs::path path = directory / "run.json";
-    std::ifstream file(path, std::ios::binary);
-    if (!file)
-        throw errno_error("reading " + path.string());
-    return parse_json(
-        std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()),
-        path.string());
-}
-
-/// The text that run.json holds under `key`, or "".
-std::string text_in(const Json& run, const char* key) {
-    const auto found = run.is_object() ? run.find(key) : run.end();
-    return found != run.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
 /// Decision files by the columns that name a cell.
@@ -115,13 +94,12 @@ void check_fingerprints(Sources& sources) {
 void find_trace(Sources& sources, const fs::path& asked) {
     fs::path path = asked;
     if (path.empty()) {
-        const std::string named = text_in(sources.run, "trace");
-        if (named.empty()) {
+        path = recording_of(sources.directory, sources.run);
+        if (path.empty()) {
             sources.notes.push_back(
                 "Token texts and needles are left out: run.json names no trace; --trace does");
             return;
         }
-        path = sources.directory / named;
     }
     attempt(sources.notes, "Token texts and needles are left out", [&] {
         sources.trace = open_trace(path);
@@ -150,7 +128,7 @@ Sources open_sources(const Request& request) {
                     .run = {},
                     .notes = {}};
     attempt(sources.notes, "How it was made is left out", [&] {
-        sources.run = read_run(request.directory);
+        sources.run = read_run_record(request.directory);
     });
     find_trace(sources, request.trace);
     open_files(sources);

@@ -1,5 +1,6 @@
 #include "core/error.hpp"
 #include "tools/report/page.hpp"
+#include "tools/text_file.hpp"
 #include "tools/verb.hpp"
 #include "tools/visible_text.hpp"
 
@@ -51,6 +52,13 @@ int run(const Invocation& invocation) {
     // Without --out the page is our own of an earlier call.
     if (!asked.empty() && !values["overwrite"].as<bool>() && std::filesystem::exists(out, failure))
         throw usage_error("--out " + asked + " exists; --overwrite replaces it");
+    if (!asked.empty()) {
+        expect_other_file("--out", out, request.trace);
+        // Tables and decisions are what the page is made of.
+        for (const auto& entry : std::filesystem::directory_iterator(request.directory, failure))
+            if (entry.path().extension() != ".html")
+                expect_other_file("--out", out, entry.path());
+    }
     const std::vector<std::string> notes = report::write_page(request, out);
     if (!invocation.common.quiet)
         for (const std::string& note : notes)
