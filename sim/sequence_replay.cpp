@@ -159,11 +159,12 @@ class SequenceReplay {
     void live_through(Run& run,
                       std::size_t budget,
                       std::size_t layer,
-                      const LayerData& data,
+                      LayerData& data,
                       const std::vector<float>& output_projection) const {
         LayerCache cache(shape(), info(), run.demand, request_.layers[layer]);
         const std::unique_ptr<Session> session = start(run);
         for (const Step& step : run.steps) {
+            request_.trace->load_probes(index_, request_.layers[layer], step.block.end, data);
             cache.enter(step.block, data, output_projection);
             observe(run, *session, cache);
             if (step.decides)
@@ -188,7 +189,9 @@ class SequenceReplay {
         }
         for (const Step& step : run.steps) {
             for (std::size_t layer = 0; layer < request_.layers.size(); ++layer) {
-                request_.trace->load(index_, request_.layers[layer], parts_for(run.demand), data);
+                const std::int32_t number = request_.layers[layer];
+                request_.trace->load(index_, number, parts_for(run.demand), data);
+                request_.trace->load_probes(index_, number, step.block.end, data);
                 for (Lane& lane : lanes) {
                     lane.caches[layer].enter(step.block, data, no_projection_);
                     observe(run, *lane.session, lane.caches[layer]);

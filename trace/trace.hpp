@@ -131,6 +131,18 @@ class Trace {
                       std::int32_t layer,
                       const LayerParts& parts,
                       LayerData& out) const = 0;
+    /// Puts into `data`, which was loaded, the rows of the tokens behind `moment` as they were when
+    /// their queries were asked there, over a cache that was compressed by then. A recording was
+    /// never compressed: its rows are the same at every moment, and this does nothing.
+    virtual void load_probes(std::int32_t sequence,
+                             std::int32_t layer,
+                             Position moment,
+                             LayerData& data) const {
+        static_cast<void>(sequence);
+        static_cast<void>(layer);
+        static_cast<void>(moment);
+        static_cast<void>(data);
+    }
     /// Makes sure, before results are computed, that the trace is what its writer wrote. Loading
     /// tells by checksums; only where these leave something out is the fingerprint recomputed.
     virtual void verify() const {}

@@ -70,6 +70,14 @@ expect_success live --like four.kvtape.h5 --policy lagkv:lag=64,use_then_compres
     --schedule block:64+decode --max-new-tokens 24 --teacher --out ahead --quiet
 (($(grep -c ',1,1$' ahead/teacher.csv) == 4)) || complain "decided ahead, teacher-fed: $(cat ahead/teacher.csv)"
 
+# The question is asked anew over what every block left: the tape shows it as it was then.
+expect_success live --like four.kvtape.h5 --policy laser_kv:block=64 --policy laser_kv:block=64,mode=recursive --budget 30% \
+    --max-new-tokens 24 --teacher --out asked --quiet
+(($(grep -c ',1,1$' asked/teacher.csv) == 8)) || complain "laser_kv, teacher-fed: $(cat asked/teacher.csv)"
+expect_success live --like four.kvtape.h5 --policy finch --budget 30% --schedule block:64 --max-new-tokens 24 --teacher \
+    --out voted --quiet
+(($(grep -c ',1,1$' voted/teacher.csv) == 4)) || complain "finch, teacher-fed: $(cat voted/teacher.csv)"
+
 # Bad input: one line, before anything is written.
 refuse() {
     local code=$1 pattern=$2

@@ -140,6 +140,7 @@ void Engine::run(const ReplayTask& task,
     Prefix& prefix = this->prefix(step.block.end);
     if (const Position end = run.probes_end(prefix.probed); end > prefix.probed) {
         prefix.flow.probe(tokens_of(subject_.source.sequence(subject_.index), step.block.end, end),
+                          step.block.end,
                           step.block.end);
         prefix.probed = end;
     }
@@ -201,7 +202,7 @@ Engine::Taped Engine::run_taped(const PolicyRun& policy, const Budget& budget) {
             steps.feed(tokens_of(subject_.prompt, flow.cache.length(), step.block.end), step);
         const Position at = std::max(step.block.end, subject_.prompt.context_len);
         if (const Position end = run.probes_end(at); end > at)
-            flow.probe(tokens_of(recorded, at, end), at);
+            flow.probe(tokens_of(recorded, at, end), at, step.block.end);
         steps.take(step);
     }
     if (flow.cache.length() < subject_.prompt.prompt_len)

@@ -36,12 +36,13 @@ struct Flow {
     }
 
     /// Lets `tokens` attend from position `at` on to what is held, and takes them back: the tape
-    /// then knows their queries.
-    void probe(std::span<const std::int32_t> tokens, Position at) {
+    /// then knows their queries, and what they were behind `moment`.
+    void probe(std::span<const std::int32_t> tokens, Position at, Position moment) {
         const Position next = cache.length();
         cache.seek(at);
         model.forward(tokens, cache, &*tape);
         tape->collect(cache, at, cache.length());
+        tape->note_probes(moment, at, cache.length());
         notice_bytes();
         cache.seek(next);
     }

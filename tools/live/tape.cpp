@@ -1,21 +1,70 @@
 #include "tools/live/tape.hpp"
 
+#include "sim/probes.hpp"
+
 #include <algorithm>
 
 namespace kvtape::live {
 namespace {
 
-/// The first `count` of every `stride` rows of `width`.
+/// `count` of every `stride` rows of `width`, from row `first` on.
 std::vector<float> head_rows(const std::vector<float>& tensor,
                              std::size_t stride,
                              std::size_t count,
-                             std::size_t width) {
+                             std::size_t width,
+                             std::size_t first = 0) {
     std::vector<float> rows;
-    for (std::size_t begin = 0; begin < tensor.size(); begin += stride * width) {
+    for (std::size_t begin = first * width; begin < tensor.size(); begin += stride * width) {
         const auto from = tensor.begin() + static_cast<std::ptrdiff_t>(begin);
         rows.insert(rows.end(), from, from + static_cast<std::ptrdiff_t>(count * width));
     }
     return rows;
+}
+
+/// Puts back what head_rows took.
+void put_head_rows(const std::vector<float>& rows,
+                   std::size_t stride,
+                   std::size_t count,
+                   std::size_t width,
+                   std::size_t first,
+                   std::vector<float>& tensor) {
+    const auto chunk = static_cast<std::ptrdiff_t>(count * width);
+    auto from = rows.begin();
+    for (std::size_t begin = first * width; from != rows.end(); begin += stride * width) {
+        std::copy_n(from, chunk, tensor.begin() + static_cast<std::ptrdiff_t>(begin));
+        from += chunk;
+    }
+}
+
+/// Calls `visit(array, stride, count, width, first)` with every array of LayerData that has a row
+/// for each token, of `tokens`, or for each query, of `queries`.
+template <typename Visit>
+void visit_rows(const Shape& shape,
+                RowRange tokens,
+                std::size_t all_tokens,
+                RowRange queries,
+                std::size_t all_queries,
+                const Visit& visit) {
+    const auto dim = static_cast<std::size_t>(shape.head_dim);
+    const auto token = [&](std::vector<float> LayerData::*array) {
+        visit(array,
+              all_tokens,
+              static_cast<std::size_t>(tokens.count),
+              dim,
+              static_cast<std::size_t>(tokens.first));
+    };
+    const auto query = [&](std::vector<float> LayerData::*array, std::size_t width) {
+        visit(array,
+              all_queries,
+              static_cast<std::size_t>(queries.count),
+              width,
+              static_cast<std::size_t>(queries.first));
+    };
+    token(&LayerData::keys);
+    token(&LayerData::values);
+    query(&LayerData::queries, dim);
+    query(&LayerData::outputs, dim);
+    query(&LayerData::logsumexp, 1);
 }
 
 }  // namespace
@@ -81,6 +130,41 @@ void Tape::collect(const model::KvCache& cache, std::int32_t index, Position beg
     }
 }
 
+template <typename Visit>
+void Tape::visit(Position begin, Position end, const Visit& visit) const {
+    visit_rows(shape_,
+               {begin, end - begin},
+               sequence_.tokens.size(),
+               rows_between(sequence_, begin, end),
+               sequence_.query_positions.size(),
+               visit);
+}
+
+void Tape::note_probes(Position moment, Position begin, Position end) {
+    Probes probes{.begin = begin, .end = end, .layers = std::vector<LayerData>(layers_.size())};
+    for (std::size_t layer = 0; layer < layers_.size(); ++layer)
+        visit(begin, end, [&](auto array, auto stride, auto count, auto width, auto first) {
+            probes.layers[layer].*array =
+                head_rows(layers_[layer].*array, stride, count, width, first);
+        });
+    probes_[moment] = std::move(probes);
+}
+
+void Tape::show_probes(std::int32_t layer, Position moment, LayerData& data) const {
+    if (probes_.empty())
+        return;
+    const auto index = static_cast<std::size_t>(layer);
+    data = layers_[index];
+    const auto noted = probes_.find(moment);
+    if (noted == probes_.end())
+        return;
+    const Probes& probes = noted->second;
+    visit(
+        probes.begin, probes.end, [&](auto array, auto stride, auto count, auto width, auto first) {
+            put_head_rows(probes.layers[index].*array, stride, count, width, first, data.*array);
+        });
+}
+
 void Tape::collect_column_sums(const model::KvCache& cache) {
     const Eigen::Index tokens = sequence_.length(), seen = cache.length();
     for (std::int32_t index = 0; index < shape_.layers; ++index) {
@@ -102,6 +186,7 @@ void Tape::collect(SecondPass& pass) {
 Tape Tape::first(Position tokens) const {
     Tape cut(shape_, {});
     cut.sequence_ = sequence_;
+    cut.probes_ = probes_;
     const auto all = static_cast<std::size_t>(sequence_.length());
     const auto kept = static_cast<std::size_t>(tokens);
     cut.sequence_.tokens.resize(kept);

@@ -6,6 +6,7 @@
 #include "trace/trace.hpp"
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 namespace kvtape::live {
@@ -24,6 +25,11 @@ class Tape final : public Tap {
     /// Takes keys and values of the positions `[begin, end)`, the newest entries of the cache.
     void collect(const model::KvCache& cache, Position begin, Position end);
     void collect(const model::KvCache& cache, std::int32_t layer, Position begin, Position end);
+    /// Notes the rows of the positions `[begin, end)` as they are now: those of tokens that were
+    /// asked behind `moment` and taken back.
+    void note_probes(Position moment, Position begin, Position end);
+    /// Makes `data` the layer as it was at `moment`; where nothing was noted, as it is now.
+    void show_probes(std::int32_t layer, Position moment, LayerData& data) const;
     /// Takes the column sums of everything the cache has seen; before anything is evicted.
     void collect_column_sums(const model::KvCache& cache);
 
@@ -42,10 +48,19 @@ class Tape final : public Tap {
     Tape first(Position tokens) const;
 
   private:
+    /// The tokens `[begin, end)`, layer by layer: arrays as in LayerData, of these tokens alone.
+    struct Probes {
+        Position begin = 0, end = 0;
+        std::vector<LayerData> layers;
+    };
+    template <typename Visit>
+    void visit(Position begin, Position end, const Visit& visit) const;
+
     Shape shape_;
     SequenceInfo sequence_;
     std::vector<Position> wanted_;
     std::vector<LayerData> layers_;
+    std::map<Position, Probes> probes_;  ///< by moment
 };
 
 }  // namespace kvtape::live

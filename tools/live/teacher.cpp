@@ -19,6 +19,12 @@ class TapedTrace final : public Trace {
     void load(std::int32_t, std::int32_t layer, const LayerParts&, LayerData& out) const override {
         out = tape_.layer(layer);
     }
+    void load_probes(std::int32_t,
+                     std::int32_t layer,
+                     Position moment,
+                     LayerData& data) const override {
+        tape_.show_probes(layer, moment, data);
+    }
 
   private:
     const TraceInfo& info_;
