@@ -85,7 +85,7 @@ def main():
     root = Path(sys.argv[1])
     program = sys.argv[2] if len(sys.argv) > 2 else ""
     documents = [root / "README.md", root / "CHANGELOG.md", *sorted((root / "docs").glob("**/*.md"))]
-    for folder in ("data", "tests"):
+    for folder in ("data", "python", "tests"):
         documents += sorted((root / folder).glob("**/README.md"))
     dev_help = help_of(root / "dev", "help")
     verb_help = verbs_of(program) if program else {}
