@@ -3,8 +3,8 @@
 # shellcheck source=examples/claims/support.sh
 . "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/support.sh"
 
-begin 'Heads differ in sparsity and are redundant (EMS, arXiv:2412.08521). Measures on one set of documents which heads read
-the needle, and asks on another what the model still answers when only the k best readers remember it, or only the k worst.' \
+begin 'Heads differ in sparsity and redundancy (EMS, arXiv:2412.08521). Measures on some documents which heads read the
+needle, and asks on others what the model still answers when the best readers alone remember it, or the worst alone.' \
     16 1024 "$@"
 
 tasks=(--workload passkey:digits=16 --workload multikey:keys=4 --workload multikey:keys=16)

@@ -233,7 +233,8 @@ def heads(folder):
             key = tuple(row[column] for column in (*RESULT, "query_source"))
             holding = total * mean([float(r["needle_intact_heads"]) for r in intact[key]])
             alike = [f"{float(row[f'effective_heads_{kind}']):.2f}" for kind in ("kept", "keys", "values")]
-            lines.append([code(row["policy"]), row["budget"], f"{holding:.1f} of {total}", estimate(row, "kept_jaccard"), *alike])
+            lines.append([code(row["policy"]), row["budget"], f"{holding:.1f} of {total}",
+                          estimate(row, "kept_jaccard"), *alike])
     show(["policy", "budget", "heads that hold the whole needle", "Jaccard of kept sets",
           "different heads: kept", "keys", "values"], sorted(lines))
 
