@@ -70,12 +70,17 @@ class Looks:
 
     def of(self, policy):
         index = self.policies.index(policy)
-        return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index // len(COLOURS) % len(MARKERS)]}
+        return {
+            "color": COLOURS[index % len(COLOURS)],
+            "marker": MARKERS[index // len(COLOURS) % len(MARKERS)],
+        }
 
 
 def named(row):
     source = row.get("query_source", "agnostic")
-    return row["policy"] if source == "agnostic" or row["policy"] == "oracle" else f"{row['policy']} ({source})"
+    return (
+        row["policy"] if source == "agnostic" or row["policy"] == "oracle" else f"{row['policy']} ({source})"
+    )
 
 
 def unnamed(policy):
@@ -91,8 +96,14 @@ def finish(axes, xlabel, ylabel):
 
 
 def legend(figure, axes, count):
-    figure.legend(*axes.get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3,
-                  frameon=False, fontsize=8 if count < 13 else 6)
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=3,
+        frameon=False,
+        fontsize=8 if count < 13 else 6,
+    )
 
 
 def draw_recall(replay, _, chosen, looks):
@@ -104,10 +115,16 @@ def draw_recall(replay, _, chosen, looks):
         points = []
         for rows in cells[policy].values():
             weights = [float(row["sequences"]) for row in rows]
-            column = lambda name, rows=rows, weights=weights: sum(  # noqa: E731
-                weight * number(row[name]) for weight, row in zip(weights, rows)) / sum(weights)
-            points.append([column("kept_ratio")] + [
-                column("needle_recall_weighted" + end) for end in ("", "_low", "_high")])
+            column = lambda name, rows=rows, weights=weights: (
+                sum(  # noqa: E731
+                    weight * number(row[name]) for weight, row in zip(weights, rows)
+                )
+                / sum(weights)
+            )
+            points.append(
+                [column("kept_ratio")]
+                + [column("needle_recall_weighted" + end) for end in ("", "_low", "_high")]
+            )
         points = sorted(point for point in points if not any(math.isnan(value) for value in point[:2]))
         if not points:
             continue
@@ -138,7 +155,9 @@ def draw_accuracy(_, live, chosen, looks):
     cells = accuracies(live)
     figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     for policy in (name for name in looks.policies if unnamed(name) in cells and chosen(name)):
-        points = sorted((share(budget), right / all_) for budget, (right, all_) in cells[unnamed(policy)].items() if all_)
+        points = sorted(
+            (share(budget), right / all_) for budget, (right, all_) in cells[unnamed(policy)].items() if all_
+        )
         points = [point for point in points if not math.isnan(point[0])]
         if points:
             axes.plot(*zip(*points), label=policy, markersize=3.5, linewidth=1.2, **looks.of(policy))
@@ -150,17 +169,29 @@ def draw_accuracy(_, live, chosen, looks):
 
 
 def draw_profile(replay, _, chosen, looks):
-    rows = [row for row in rows_of(replay, "bias.csv", "kvtape analyze") if row["layer"] == "" and row["kv_head"] == ""]
+    rows = [
+        row
+        for row in rows_of(replay, "bias.csv", "kvtape analyze")
+        if row["layer"] == "" and row["kv_head"] == ""
+    ]
     budgets = sorted({row["budget"] for row in rows}, key=lambda text: abs(share(text) - 0.1))
     if not budgets:
         raise Missing(f"{replay / 'bias.csv'} has no row over all heads")
     figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    for row in sorted(rows, key=lambda row: looks.policies.index(named(row)) if named(row) in looks.policies else 99):
+    for row in sorted(
+        rows, key=lambda row: looks.policies.index(named(row)) if named(row) in looks.policies else 99
+    ):
         if row["budget"] != budgets[0] or named(row) not in looks.policies or not chosen(named(row)):
             continue
         profile = [number(row[f"keep_profile_{bin_}"]) for bin_ in range(20)]
-        axes.plot([(bin_ + 0.5) / 20 for bin_ in range(20)], profile, label=named(row), markersize=2.5,
-                  linewidth=2.4 if row["policy"] == "oracle" else 1.0, **looks.of(named(row)))
+        axes.plot(
+            [(bin_ + 0.5) / 20 for bin_ in range(20)],
+            profile,
+            label=named(row),
+            markersize=2.5,
+            linewidth=2.4 if row["policy"] == "oracle" else 1.0,
+            **looks.of(named(row)),
+        )
     axes.set_ylim(bottom=0)
     finish(axes, "position in the context", f"share of tokens kept at {percent(budgets[0])}")
     legend(figure, axes, len(looks.policies))
@@ -172,19 +203,30 @@ def draw_heads(replay, _, chosen, looks):
     budgets = set()
     for row in rows_of(replay, "recall.csv", "kvtape replay"):
         budgets.add(row["budget"])
-        cells[named(row), row["budget"], int(row["layer"]), int(row["kv_head"])].append(number(row["needle_recall"]))
+        cells[named(row), row["budget"], int(row["layer"]), int(row["kv_head"])].append(
+            number(row["needle_recall"])
+        )
     budget = min(budgets, key=lambda text: abs(share(text) - 0.25) if not math.isnan(share(text)) else 9)
     shown = [name for name in looks.policies if chosen(name) and any(key[0] == name for key in cells)][:9]
     layers, heads = (1 + max(key[part] for key in cells) for part in (2, 3))
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
-    figure, grid = plt.subplots(lines, columns, figsize=(WIDTH, 0.6 + 1.5 * lines), layout="constrained", squeeze=False)
-    for axes in grid.flat[len(shown):]:
+    figure, grid = plt.subplots(
+        lines, columns, figsize=(WIDTH, 0.6 + 1.5 * lines), layout="constrained", squeeze=False
+    )
+    for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     for axes, policy in zip(grid.flat, shown):
         image = axes.imshow(
-            [[mean(cells.get((policy, budget, layer, head), [])) for head in range(heads)] for layer in range(layers)],
-            vmin=0, vmax=1, cmap="cividis", aspect="auto")
+            [
+                [mean(cells.get((policy, budget, layer, head), [])) for head in range(heads)]
+                for layer in range(layers)
+            ],
+            vmin=0,
+            vmax=1,
+            cmap="cividis",
+            aspect="auto",
+        )
         axes.set_title(policy, fontsize=8)
         axes.set_xticks(range(heads), range(heads), fontsize=6)
         axes.set_yticks(range(layers), range(layers), fontsize=6)
@@ -206,8 +248,11 @@ def draw_calibration(replay, live, chosen, looks):
             cell[1] += 1
     figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     for policy in (name for name in looks.policies if chosen(name)):
-        points = [(mean(recalls[key]), right / all_) for key, (right, all_) in answers.items()
-                  if key[0] == unnamed(policy) and key in recalls and all_]
+        points = [
+            (mean(recalls[key]), right / all_)
+            for key, (right, all_) in answers.items()
+            if key[0] == unnamed(policy) and key in recalls and all_
+        ]
         if points:
             look = looks.of(policy)
             axes.scatter(*zip(*points), label=policy, s=14, alpha=0.8, linewidths=0, **look)
@@ -245,7 +290,9 @@ def main():
         sys.exit(f"drawing figures: {missing}")
     unknown = sorted(set(given.policies or []) - policies)
     if unknown:
-        sys.exit(f"drawing figures: {given.replay} holds no policy {unknown[0]}; it holds {', '.join(sorted(policies))}")
+        sys.exit(
+            f"drawing figures: {given.replay} holds no policy {unknown[0]}; it holds {', '.join(sorted(policies))}"
+        )
     looks = Looks(policies)
     chosen = lambda name: not given.policies or name in given.policies  # noqa: E731
     given.out.mkdir(parents=True, exist_ok=True)
@@ -260,7 +307,9 @@ def main():
             continue
         path = given.out / f"{name}.{given.format}"
         # Without a date the same tables give the same bytes.
-        figure.savefig(path, bbox_inches="tight", metadata={"CreationDate": None} if given.format == "pdf" else None)
+        figure.savefig(
+            path, bbox_inches="tight", metadata={"CreationDate": None} if given.format == "pdf" else None
+        )
         plt.close(figure)
         print(f"{name}: {path}")
 

@@ -1,4 +1,4 @@
-"""kvtape in Python: reads and writes the two files of kvtape, without the program.
+"""kvtape in Python: its two files, policies as functions, and the program itself.
 
 >>> import kvtape
 >>> with kvtape.open("run.kvtape.h5") as trace:
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 
-from kvtape.check import Report, check
+from kvtape.checking import Report, check
 from kvtape.decisions import Decisions, DecisionSequence
 from kvtape.errors import FileError, FormatError, KvtapeError, UsageError
-from kvtape.fingerprint import fingerprint
+from kvtape.hashing import fingerprint
 from kvtape.input import InputFile
+from kvtape.program import ProgramError, Run, Tables, run
 from kvtape.records import (
     Block,
     DecisionInfo,
@@ -27,6 +28,7 @@ from kvtape.records import (
 )
 from kvtape.root import kind_of
 from kvtape.schema import TRACE_MARK
+from kvtape.scoring import score
 from kvtape.trace import Layer, Sequence, Trace
 from kvtape.version import VERSION as __version__
 from kvtape.writer import DecisionWriter, TraceWriter
@@ -43,11 +45,14 @@ __all__ = [
     "Layer",
     "LayerFate",
     "Merged",
+    "ProgramError",
     "Report",
+    "Run",
     "Sequence",
     "SequenceInfo",
     "Span",
     "SpanKind",
+    "Tables",
     "Trace",
     "TraceInfo",
     "TraceWriter",
@@ -56,6 +61,8 @@ __all__ = [
     "check",
     "fingerprint",
     "open",
+    "run",
+    "score",
 ]
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from kvtape.check import check
+from kvtape.checking import check
 from kvtape.errors import FileError, FormatError
 from kvtape.version import VERSION
 

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from kvtape.errors import FileError, UsageError, first_line, system_reason
-from kvtape.fingerprint import fingerprint
+from kvtape.hashing import fingerprint
 from kvtape.input import utf8
 from kvtape.numbers import DTYPES, STORED, Array
 from kvtape.schema import NO_FINGERPRINT, VERSION
@@ -109,6 +109,13 @@ class OutputFile:
             raise FileError(f"completing {self.partial}: {system_reason(error)}") from None
         self.release()
         return digits
+
+    def discard(self) -> None:
+        """Leaves nothing."""
+        if self._descriptor >= 0:
+            self.close()
+            self.partial.unlink(missing_ok=True)
+            self.release()
 
     def release(self) -> None:
         """Gives the lock back."""

@@ -36,9 +36,10 @@ _KINDS = {"f": "f", "V": "f", "i": "iu", "u": "iu"}
 
 
 class _Writer:
-    """What both writers share: finished at the end of a `with`, kept as `.partial` on an error."""
+    """What both writers share: finished at the end of a `with`."""
 
     _file: OutputFile
+    _keeps_partial = True
     fingerprint: str = ""  #: set by `finish`
 
     def finish(self) -> str:
@@ -53,13 +54,15 @@ class _Writer:
         if kind is None:
             if not self.fingerprint:
                 self.finish()
-        else:
+        elif self._keeps_partial:
             self._file.close()
             self._file.release()
+        else:
+            self._file.discard()
 
 
 class TraceWriter(_Writer):
-    """Writes a trace.
+    """Writes a trace. An error inside of its `with` leaves `<name>.partial` with what was finished.
 
     >>> with TraceWriter("run.kvtape.h5", info) as out:
     ...     out.add(sequence, [{"keys": keys, "values": values, ...}, ...])
@@ -152,7 +155,9 @@ class TraceWriter(_Writer):
 
 
 class DecisionWriter(_Writer):
-    """Writes a decision file."""
+    """Writes a decision file. An error inside of its `with` leaves nothing."""
+
+    _keeps_partial = False
 
     def __init__(self, path: str | os.PathLike[str], info: DecisionInfo, overwrite: bool = False) -> None:
         self.info = info

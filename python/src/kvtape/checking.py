@@ -9,7 +9,7 @@ import numpy as np
 
 from kvtape.decisions import Decisions, DecisionSequence
 from kvtape.errors import FormatError
-from kvtape.fingerprint import fingerprint_of
+from kvtape.hashing import fingerprint_of
 from kvtape.input import InputFile
 from kvtape.root import kind_of, read_complete, read_version
 from kvtape.schema import LAYER_TENSORS, TRACE_MARK
