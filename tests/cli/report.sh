@@ -31,6 +31,19 @@ data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(
 assert len(data["cells"]) == 12 and len(data["series"]) == 4, data["series"]
 assert data["curves"] and data["strips"]["sequences"][0]["needles"]
 assert len(page) < 3_000_000
+# The budget slider: what is kept at a replayed step is what recall.csv says of it.
+strips = data["strips"]
+digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+assert len(strips["steps"]) > 20 and len(strips["sequences"]) == len(data["sequences"])
+assert all(strips["first"]) and len(strips["first"]) == 4
+for cell in data["cells"]:
+    step = strips["steps"].index(cell["budget"])
+    kept = tokens = 0
+    for about, heads in zip(strips["sequences"], strips["first"][cell["series"]]):
+        for head in heads:
+            kept += sum(digits.index(c) <= step for c in head[:about["context"]])
+            tokens += about["context"]
+    assert abs(kept / tokens - cell["kept"]) < 0.001, (cell["policy"], cell["budget"], kept / tokens, cell["kept"])
 PYTHON
 }
 check_page page.html

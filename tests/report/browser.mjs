@@ -1,13 +1,13 @@
-// node browser.mjs MODULES CHROMIUM PAGE HOSTILE [IMAGES]
+// node browser.mjs MODULES CHROMIUM PAGE BLOCKS HOSTILE [IMAGES]
 //
 // Uses a report as a reader does, by mouse and by keyboard, at two widths, light and dark. PAGE is a
-// report, HOSTILE one of a recording whose texts try to break it. With IMAGES, leaves screenshots
-// there. Ends with a list of what was not as expected.
+// report, BLOCKS one of decisions in blocks, HOSTILE one of a recording whose texts try to break it.
+// With IMAGES, leaves screenshots there. Ends with a list of what was not as expected.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import path from 'node:path';
 
-const [modules, executablePath, page, hostile, images] = process.argv.slice(2);
+const [modules, executablePath, page, blocks, hostile, images] = process.argv.slice(2);
 const { chromium } = createRequire(path.join(path.resolve(modules), 'x.js'))('playwright-core');
 
 let failures = 0;
@@ -85,7 +85,10 @@ async function checkStrip(tab) {
     await tab.keyboard.press('ArrowRight');
     if (await tab.locator('#budget').inputValue() === before) break;
   }
-  expect(counts.length > 1 && counts.every((count, i) => i === 0 || count > counts[i - 1]), `more budget does not keep more: ${counts}`);
+  const ticks = await tab.locator('#replayed option').count();
+  expect(counts.length > 2 * ticks, `${counts.length} steps of the slider for ${ticks} replayed budgets`);
+  expect(counts.every((count, i) => i === 0 || count > counts[i - 1]), `more budget does not keep more: ${counts}`);
+  for (let i = 0; i < counts.length / 5; ++i) await tab.keyboard.press('ArrowLeft');
   const drawn = await image(tab, '#strip-a');
   await optionAt(tab, 'strip-controls', 4).selectOption('budget');
   expect(await image(tab, '#strip-a') !== drawn, 'colouring by budget changes nothing');
@@ -136,6 +139,19 @@ async function checkFocus(tab) {
     expect(reached.has(name), `Tab does not reach ${name}`);
 }
 
+// On paper everything is dark on white, and as wide as the page.
+async function checkPrint(tab) {
+  await tab.evaluate(() => addEventListener('beforeprint', () => {
+    const style = getComputedStyle(document.documentElement);
+    window.printed = { ink: style.getPropertyValue('--ink').trim(), width: document.querySelector('#curve-plot canvas').clientWidth };
+  }));
+  await tab.pdf({ format: 'A4' });
+  const { ink, width } = await tab.evaluate(() => window.printed);
+  expect(ink === '#000' && width > 300 && width < 720, `printed in ${ink}, ${width} pixels wide`);
+  const again = await tab.evaluate(() => document.documentElement.className);
+  expect(again === '', 'after printing the page stays as for paper');
+}
+
 // What a reader sees first, for docs/img.
 async function pictures(tab, width) {
   if (!images) return;
@@ -155,6 +171,7 @@ for (const [width, colorScheme] of [[1280, 'light'], [390, 'light'], [1280, 'dar
   await checkPairs(tab);
   await checkFocus(tab);
   await fits(tab, width);
+  await checkPrint(tab);
   await tab.emulateMedia({ media: 'print' });
   await fits(tab, width);
   await tab.close();
@@ -166,6 +183,35 @@ for (const [width, colorScheme] of [[1280, 'light'], [390, 'light'], [1280, 'dar
   await tab.goto(pathToFileURL(path.resolve(page)).href);
   expect(await tab.locator('.answer').count() === 1, 'without a script there is no answer');
   expect(await tab.locator('#recall table tbody tr').count() > 2, 'without a script there is no table');
+  await tab.close();
+}
+
+// Decisions in blocks: what was evicted when is seen as colour, and only replayed budgets are there.
+{
+  const tab = await opened(blocks, { viewport: { width: 1280, height: 900 } });
+  await optionAt(tab, 'strip-controls', 0).selectOption({ label: 'knorm' });
+  const colours = () => tab.locator('#strip-a').evaluate((canvas) => {
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const found = new Map();
+    for (let i = 0; i < data.length; i += 4) {
+      const colour = data.slice(i, i + 4).join();
+      found.set(colour, (found.get(colour) || 0) + 1);
+    }
+    return [...found.values()].filter((count) => count > 64).length;
+  });
+  const inTime = await colours();
+  expect(inTime > 4, `evictions of several blocks have ${inTime} colours`);
+  expect(/evicted early.*evicted late/s.test(await text(tab, '#strip-view .key')), 'the key does not tell early from late');
+  await tab.locator('#strip-a').focus();
+  await tab.keyboard.press('Home');
+  const seen = new Set();
+  for (let i = 0; i < 60; ++i) {
+    seen.add((await text(tab, '#strip-readout')).match(/A: ([a-z]+)/)[1]);
+    await tab.keyboard.press('ArrowRight');
+  }
+  expect(seen.has('kept') && seen.has('evicted'), `tokens are said to be ${[...seen]}`);
+  expect(await tab.locator('#budget').getAttribute('max') === '1', 'there are steps between the budgets of decisions in blocks');
+  await fits(tab, 1280);
   await tab.close();
 }
 

@@ -33,6 +33,9 @@ quiet record --workload passkey:digits=8 --workload where --sequences 4 --length
     --out "$work/plain.kvtape.h5"
 quiet replay "$work/plain.kvtape.h5" "${policies[@]}" --curve --report --out "$work/plain"
 
+quiet replay "$work/plain.kvtape.h5" --policy knorm --policy keydiff --policy lagkv --budget '10%,25%' \
+    --schedule block:64 --report --out "$work/blocks"
+
 # What a recording may hold to run, to end an element, to turn lines round, or to be very wide.
 python3 - "$work/hostile.jsonl" <<'PYTHON'
 import json
@@ -51,5 +54,5 @@ quiet replay "$work/hostile.kvtape.h5" "${policies[@]}" --report --out "$hostile
 
 page=$work/plain/report.html
 [[ -z $images ]] || page=$here/../../out/demo/report.html
-node "$here/browser.mjs" "$scratch" "$browser" "$page" "$hostile/report.html" ${images:+"$images"} 2>"$work/errors" ||
+node "$here/browser.mjs" "$scratch" "$browser" "$page" "$work/blocks/report.html" "$hostile/report.html" ${images:+"$images"} 2>"$work/errors" ||
     { cat "$work/errors"; exit 1; }

@@ -247,3 +247,18 @@ TEST_CASE("decisions that do not fit are left out head by head", "[tools][report
     CHECK(data["strips"]["heads"].size() == 2);
     CHECK(has_note(sources, "show the 2 of 4 KV heads"));
 }
+
+TEST_CASE("a policy that decides otherwise than its decision files has no steps between them",
+          "[tools][report]") {
+    const Results results("it ", "random");
+    write_bytes(results.path("curve.csv"),
+                "policy,parameters,schedule,query_source,task,tokens,kept_ratio,needle_recall,"
+                "needle_recall_weighted,mass_kept\n"
+                "random,{},prefill,agnostic,passkey,32,1,1,1,1\n");
+    report::Sources sources = results.sources();
+    const Json strips = report::page_data(sources)["strips"];
+    CHECK(strips["steps"].size() > 10);
+    CHECK(strips["first"] == Json::array({nullptr}));
+    CHECK(strips["codes"][0][0][0] == "AQIAAAA=");
+    CHECK(has_note(sources, "left out for random: it decides otherwise than its decision file"));
+}

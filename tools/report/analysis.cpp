@@ -3,7 +3,6 @@
 #include "tools/report/tables.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <optional>
 
@@ -112,14 +111,6 @@ Json heads(const fs::path& path, const Recall& recall) {
         }
     }
     return json;
-}
-
-/// Three significant digits: what a single eviction does is small.
-Json shortened(double value) {
-    if (!std::isfinite(value) || value == 0.0)
-        return rounded(value);
-    const double scale = std::pow(10.0, 2.0 - std::floor(std::log10(std::abs(value))));
-    return std::round(value * scale) / scale;
 }
 
 /// For each cell `[layers * heads]` of the output error for the question and for the answer, and of

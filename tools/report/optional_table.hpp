@@ -20,6 +20,14 @@ inline Json rounded(double value) {
     return std::isfinite(value) ? Json(std::round(value * 1000.0) / 1000.0) : Json();
 }
 
+/// Three significant digits, for figures that may be small.
+inline Json shortened(double value) {
+    if (!std::isfinite(value) || value == 0.0)
+        return rounded(value);
+    const double scale = std::pow(10.0, 2.0 - std::floor(std::log10(std::abs(value))));
+    return std::round(value * scale) / scale;
+}
+
 /// A table that may be absent: `read` makes its JSON from the path, failures become notes.
 template <typename Read>
 Json optional_table(Sources& sources, const std::filesystem::path& path, Read read) {

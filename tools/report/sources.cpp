@@ -126,6 +126,7 @@ Sources open_sources(const Request& request) {
                     .directory = request.directory,
                     .live = {},
                     .run = {},
+                    .threads = request.threads,
                     .notes = {}};
     attempt(sources.notes, "How it was made is left out", [&] {
         sources.run = read_run_record(request.directory);

@@ -17,6 +17,7 @@ struct Request {
     std::filesystem::path directory;  ///< results of a replay
     std::filesystem::path trace;      ///< empty: the one that run.json names
     std::filesystem::path live;       ///< tables of live and verify; empty: found or left out
+    int threads = 1;
 };
 
 /// The decision file of a cell and the bytes it says, over its sequences.
@@ -32,6 +33,7 @@ struct Sources {
     std::unique_ptr<const Trace> trace;
     std::filesystem::path directory, live;  ///< `live` is empty where there is none
     Json run;                               ///< run.json, or null
+    int threads = 1;
     std::vector<std::string> notes;
 };
 

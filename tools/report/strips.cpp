@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "sim/results.hpp"
+#include "tools/report/steps.hpp"
 #include "tools/visible_text.hpp"
 
 #include <algorithm>
@@ -72,8 +73,9 @@ std::vector<std::size_t> by_weight(const Recall& recall) {
 }
 
 /// Bytes that one KV head of a sequence takes, over the cells.
-std::size_t bytes_of_head(const Sources& sources, std::size_t sequence) {
+std::size_t bytes_of_head(const Sources& sources, const Steps& steps, std::size_t sequence) {
     std::size_t bytes = 0;
+    std::vector<char> counted(steps.has_series.size(), 0);
     for (std::size_t i = 0; i < sources.files.size(); ++i) {
         const auto& decisions = sources.files[i].decisions;
         if (decisions == nullptr)
@@ -82,12 +84,18 @@ std::size_t bytes_of_head(const Sources& sources, std::size_t sequence) {
         if (!place)
             continue;
         const auto tokens = static_cast<std::size_t>(decisions->tokens(*place));
+        const std::size_t series = sources.recall.cells[i].series;
+        if (steps.has_series[series] != 0) {
+            bytes += counted[series] != 0 ? 0 : tokens + 3;
+            counted[series] = 1;
+            continue;
+        }
         bytes += 3 + (tokens * bits_of(sources.recall.cells[i].schedule) + 23) / 24 * 4;
     }
     return bytes;
 }
 
-Choice choose(const Sources& sources, const StripLimits& limits) {
+Choice choose(const Sources& sources, const Steps& steps, const StripLimits& limits) {
     Choice choice;
     for (std::size_t i = 0; i < sources.files.size(); ++i)
         if (sources.files[i].decisions != nullptr)
@@ -95,7 +103,7 @@ Choice choose(const Sources& sources, const StripLimits& limits) {
     choice.heads = by_weight(sources.recall);
     std::size_t used = 0;
     for (const std::size_t sequence : by_turns(sources.recall)) {
-        const std::size_t a_head = bytes_of_head(sources, sequence);
+        const std::size_t a_head = bytes_of_head(sources, steps, sequence);
         if (a_head == 0)
             continue;
         if (choice.sequences.empty())
@@ -170,11 +178,15 @@ void add_codes(const Sources& sources,
 }
 
 /// `[head][cell]` of one sequence; what cannot be read stays null and becomes a note, once a file.
-Json codes_of_sequence(Sources& sources, const Choice& choice, std::size_t sequence) {
+Json codes_of_sequence(Sources& sources,
+                       const Steps& steps,
+                       const Choice& choice,
+                       std::size_t sequence) {
     Json heads(choice.heads.size(), Json(choice.cells.size(), Json()));
     for (std::size_t i = 0; i < choice.cells.size(); ++i) {
         const std::size_t cell = choice.cells[i];
-        if (sources.files[cell].decisions == nullptr)
+        if (sources.files[cell].decisions == nullptr ||
+            steps.has_series[sources.recall.cells[cell].series] != 0)
             continue;
         try {
             add_codes(sources, choice, sequence, i, heads);
@@ -257,7 +269,8 @@ std::string token_text(std::string_view text, std::size_t limit) {
 }
 
 Json strips(Sources& sources, const StripLimits& limits) {
-    const Choice choice = choose(sources, limits);
+    Steps steps = planned_steps(sources);
+    const Choice choice = choose(sources, steps, limits);
     if (choice.sequences.empty())
         return {};
     note_left_out(sources, choice);
@@ -265,7 +278,11 @@ Json strips(Sources& sources, const StripLimits& limits) {
               {"bits", Json::array()},
               {"heads", Json::array()},
               {"sequences", Json::array()},
-              {"codes", Json::array()}};
+              {"codes", Json::array()},
+              {"steps", Json::array()},
+              {"first", decide_steps(sources, steps, choice.sequences, choice.heads)}};
+    for (const Budget& budget : steps.budgets)
+        json["steps"].push_back(step_name(sources, budget));
     for (const std::size_t cell : choice.cells)
         json["bits"].push_back(bits_of(sources.recall.cells[cell].schedule));
     for (const std::size_t head : choice.heads)
@@ -273,7 +290,7 @@ Json strips(Sources& sources, const StripLimits& limits) {
                                  head % static_cast<std::size_t>(sources.recall.heads)});
     for (const std::size_t sequence : choice.sequences) {
         json["sequences"].push_back(about(sources, sequence, limits));
-        json["codes"].push_back(codes_of_sequence(sources, choice, sequence));
+        json["codes"].push_back(codes_of_sequence(sources, steps, choice, sequence));
     }
     return json;
 }

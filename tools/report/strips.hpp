@@ -22,6 +22,9 @@ struct StripLimits {
 /// `codes[sequence][head][cell]` is base64 of one code a token, the first in the lowest bits: one
 /// bit, 1 = evicted, where a policy decides once; else four bits, 0 = never evicted, 1 to 12 = in
 /// that twelfth of the prompt, 13 to 15 = in that third of the answer.
+///
+/// Series that are decided again at every one of `steps` have no codes, but `first`, as
+/// `decide_steps` makes it.
 Json strips(Sources& sources, const StripLimits& limits = {});
 
 /// A token's text as a page may show it: visible, at most `limit` bytes and a remark.

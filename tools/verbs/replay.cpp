@@ -48,9 +48,12 @@ bool holds_nothing(const std::filesystem::path& directory) {
 /// report.html beside the tables; what is missing in it goes to standard error.
 void write_report(const Invocation& invocation, const std::filesystem::path& out) {
     const std::filesystem::path page = out / "report.html";
-    const std::vector<std::string> notes = report::write_page(
-        {.directory = out, .trace = invocation.values["trace"].as<std::string>(), .live = {}},
-        page);
+    const std::vector<std::string> notes =
+        report::write_page({.directory = out,
+                            .trace = invocation.values["trace"].as<std::string>(),
+                            .live = {},
+                            .threads = invocation.common.threads},
+                           page);
     if (invocation.common.quiet)
         return;
     for (const std::string& note : notes)

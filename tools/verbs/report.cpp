@@ -43,7 +43,8 @@ int run(const Invocation& invocation) {
     const auto& values = invocation.values;
     const report::Request request{.directory = text_of(values, "dir"),
                                   .trace = text_of(values, "trace"),
-                                  .live = text_of(values, "live")};
+                                  .live = text_of(values, "live"),
+                                  .threads = invocation.common.threads};
     const std::string asked = text_of(values, "out");
     std::filesystem::path out = asked;
     if (asked.empty())

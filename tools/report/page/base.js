@@ -36,7 +36,7 @@ const markOf = (series) => marks[series % marks.length];
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 // What is chosen, for all sections. Budgets are places in the list of a series' cells.
-const chosen = { metric: 'weighted', task: -1, sequence: 0, head: 0, a: 0, b: 0, budget: 0, colour: 'time', damage: 'error' };
+const chosen = { metric: 'weighted', task: -1, sequence: 0, head: 0, a: 0, b: 0, budget: 0, step: 0, colour: 'time', damage: 'error' };
 const listeners = [];
 const whenChosen = (listener) => listeners.push(listener);
 function choose(changes) {
@@ -121,6 +121,12 @@ const redraw = () => drawings.forEach((draw) => draw());
     redraw();
   });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
-  window.addEventListener('beforeprint', () => { printing = true; redraw(); });
-  window.addEventListener('afterprint', () => { printing = false; redraw(); });
+  // Paper is white and narrow, and canvases have to be drawn for it before it is laid out.
+  const print = (on) => {
+    printing = on;
+    document.documentElement.classList.toggle('printing', on);
+    redraw();
+  };
+  window.addEventListener('beforeprint', () => print(true));
+  window.addEventListener('afterprint', () => print(false));
 }

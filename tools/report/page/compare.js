@@ -109,7 +109,7 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
     else {
       if (recall.length) view.append(element('p', { className: 'small' }, `${title}: difference of weighted needle recall at equal realised budget, 95 % paired interval`), forest(recall));
       view.append(table(['budget A / B', 'figure', 'A holds', 'B holds', 'A', 'B', 'difference', 'wins / ties / losses of A'],
-        rows.map((row) => [`${row.budget_a} / ${row.budget_b}`, metrics[row.metric === 'mass_kept' ? 'mass' : 'weighted'], ratio(row.kept_ratio_a), ratio(row.kept_ratio_b),
+        rows.map((row) => [`${row.budget_a} / ${row.budget_b}`, metrics[row.metric === 'mass_kept' ? 'mass' : 'weighted'].split(',')[0], ratio(row.kept_ratio_a), ratio(row.kept_ratio_b),
           decimal(row.mean_a), decimal(row.mean_b), span(row, 'difference'), `${row.wins} / ${row.ties} / ${row.losses}`]), title));
     }
     view.append(...leftOut(data.analysis.compare));

@@ -93,7 +93,7 @@ function rampColour(share) {
       [`layer ${layer}`, ...values.slice(layer * data.heads, (layer + 1) * data.heads).map((one) => decimal(one, digits))]);
     const asTable = folded('As a table', table(['', ...[...Array(data.heads).keys()].map((head) => `head ${head}`)], rows, caption));
     const figure = element('figure', {}, text, canvas, value, asTable);
-    return { figure, draw };
+    return { figure, draw, id };
   }
 
   let maps = [];
@@ -112,6 +112,8 @@ function rampColour(share) {
       for (const { side, index, values } of sides)
         maps.push(heatMap(`${name}, ${side.toUpperCase()}: ${data.series[chosen[side]]} at ${data.cells[index].budget}`, values, top, `map-${figure}-${side}`, figure === 'damage' && top < 0.1 ? 3 : 2));
     }
+    maps.filter(({ id }) => id === 'map-weight').forEach(({ figure }) => { figure.className = 'wide'; });
+    view.classList.toggle('few', data.heads <= 4);
     view.replaceChildren(...maps.map(({ figure }) => figure));
     if (!data.analysis.heads) view.append(remark('Redundancy is missing: kvtape analyze writes heads.csv.'));
     if (!data.analysis.damage) view.append(remark('Damage to question and answer alone is missing: kvtape analyze writes damage.csv.'));
@@ -124,7 +126,7 @@ function rampColour(share) {
     const index = cellFor(chosen.a);
     const one = data.analysis.heads && data.analysis.heads[index];
     if (!one) return null;
-    return element('figure', {}, table(['layer', 'by kept sets', 'by keys', 'by values'],
+    return element('figure', { className: 'wide' }, table(['layer', 'by kept sets', 'by keys', 'by values'],
       one.effective.map((row, layer) => [`layer ${layer}`, ...(row || [null, null, null]).map((value) => decimal(value))]),
       `Effective heads of ${data.heads}: A, ${data.series[chosen.a]} at ${data.cells[index].budget}`));
   }
@@ -132,7 +134,7 @@ function rampColour(share) {
   if (data.analysis.damage)
     byId('map-controls').append(selector('damage', Object.entries(damageNames), chosen.damage, (damage) => choose({ damage })));
   byId('map-controls').append(remark('A, B and the budget are those chosen above. Outlined: the head shown there. Bright is much, dark is little.'));
-  whenChosen(build);
+  whenChosen((changes) => { if (!('step' in changes) || 'budget' in changes) build(); });
   drawn(build);
 }
 
@@ -215,6 +217,6 @@ function rampColour(share) {
     below.append(folded('The profile as a table', table(['position', ...lines.map(({ label }) => label)],
       xs.map((_, bin) => [`${5 * bin} to ${5 * bin + 5} %`, ...lines.map(({ profile }) => decimal(profile[bin]))]), 'Share of tokens kept by position')));
   }
-  whenChosen(draw);
+  whenChosen((changes) => { if (!('step' in changes) || 'budget' in changes) draw(); });
   drawn(draw);
 }

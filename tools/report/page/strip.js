@@ -3,12 +3,39 @@
 
 const strips = data.strips;
 
+// What the slider goes through: the replayed budgets, and where policies were decided again, more.
+const steps = strips && strips.steps.length ? strips.steps : budgets;
+const stepOf = (budget) => steps.indexOf(budgets[budget]);
+// The place of the replayed budget nearest to a step, the lower of two.
+const budgetNear = (step) => budgets.reduce((best, _, place) =>
+  (Math.abs(stepOf(place) - step) < Math.abs(stepOf(best) - step) ? place : best), 0);
+
+// For every token the first step at which a series keeps it, 63 for none; null where only its
+// replayed budgets are known.
+const firstAt = (() => {
+  const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+  const place = new Map([...digits].map((digit, i) => [digit, i]));
+  const cache = new Map();
+  return (sequence, head, series) => {
+    const key = `${sequence},${head},${series}`;
+    if (!cache.has(key)) {
+      if (cache.size > 100) cache.clear();
+      const first = strips.first[series];
+      const text = first && first[sequence][head];
+      cache.set(key, text ? Uint8Array.from(text, (digit) => place.get(digit)) : null);
+    }
+    return cache.get(key);
+  };
+})();
+
 // What a series keeps: for every token 0 (never evicted) or the code of its eviction, or null.
 const codesAt = (() => {
   const cache = new Map();
   return (sequence, head, cell) => {
     const key = `${sequence},${head},${cell}`;
     if (cache.has(key)) return cache.get(key);
+    const first = firstAt(sequence, head, data.cells[cell].series);
+    if (first) return keptAt(first, steps.indexOf(data.cells[cell].budget));
     const place = strips.cells.indexOf(cell);
     const text = place < 0 ? null : strips.codes[sequence][head][place];
     if (text == null) return null;
@@ -22,6 +49,7 @@ const codesAt = (() => {
     return codes;
   };
 })();
+const keptAt = (first, step) => first.map((one) => (one <= step ? 0 : 1));
 // Evicted before the answer begins; codes from 13 on are of the answer's time.
 const isGone = (code) => code > 0 && code < 13;
 
@@ -52,6 +80,7 @@ if (strips) {
   chosen.a = real[0] ?? stripSeries[0];
   chosen.b = named('oracle') ?? real[real.length - 1] ?? stripSeries[stripSeries.length - 1];
   chosen.budget = middle;
+  chosen.step = stepOf(middle);
   const weight = ([layer, head]) => data.weight[layer * data.heads + head];
   strips.heads.forEach((place, head) => { if (weight(place) > weight(strips.heads[chosen.head])) chosen.head = head; });
 }
@@ -68,28 +97,35 @@ if (!strips) {
 
   const about = () => strips.sequences[chosen.sequence];
   const headName = () => { const [layer, head] = strips.heads[chosen.head]; return `layer ${layer}, KV head ${head}`; };
-  const codes = (side) => codesAt(chosen.sequence, chosen.head, cellFor(chosen[side]));
+  const firstOf = (side) => firstAt(chosen.sequence, chosen.head, chosen[side]);
+  const codes = (side) => {
+    const first = firstOf(side);
+    return first ? keptAt(first, chosen.step) : codesAt(chosen.sequence, chosen.head, cellFor(chosen[side]));
+  };
   const length = () => about().tokens;
   const columns = () => Math.max(16, Math.floor(byId('strip-view').clientWidth / cell));
 
-  // Eviction time, early to late, on a scale whose lightness alone tells it.
-  const early = [253, 231, 37], late = [59, 28, 140];
+  // Eviction time, early to late, on a scale whose lightness alone tells it; evicted tokens are
+  // smaller than kept ones, so that no colour has to tell the two apart.
   const timeColour = (code) => {
+    const [early, late] = dark() ? [[255, 224, 60], [133, 96, 235]] : [[224, 172, 0], [59, 28, 140]];
     const share = Math.min(1, (code - 1) / 11);
     return `rgb(${early.map((part, i) => Math.round(part + (late[i] - part) * share)).join()})`;
   };
 
-  // The smallest replayed budget, as its place, that keeps the token; or their number.
-  function firstBudget(side, token) {
+  // The first step that keeps the token, of those that are known; or their number.
+  function firstStep(side, token) {
+    const first = firstOf(side);
+    if (first) return Math.min(steps.length, first[token]);
     for (let i = 0; i < budgets.length; ++i) {
       const at = cellAt(chosen[side], i);
       const found = at < 0 ? null : codesAt(chosen.sequence, chosen.head, at);
-      if (found && !isGone(found[token])) return i;
+      if (found && !isGone(found[token])) return stepOf(i);
     }
-    return budgets.length;
+    return steps.length;
   }
   function budgetColour(place, base) {
-    return place >= budgets.length ? ink('gone') : mix(base, ink('page'), 0.75 * place / Math.max(1, budgets.length));
+    return place >= steps.length ? ink('gone') : mix(base, ink('page'), 0.75 * place / steps.length);
   }
   function mix(from, to, share) {
     const parts = (hex) => [1, 3, 5].map((i) => parseInt((hex.length === 4 ? hex.replace(/[^#]/g, '$&$&') : hex).slice(i, i + 2), 16));
@@ -97,25 +133,27 @@ if (!strips) {
     return `rgb(${parts(from).map((part, i) => Math.round(part + (other[i] - part) * share)).join()})`;
   }
 
-  function colourOfToken(side, found, token, base) {
-    if (chosen.colour === 'budget') return budgetColour(firstBudget(side, token), base);
-    if (!isGone(found[token])) return base;
-    const bits = strips.bits[strips.cells.indexOf(cellFor(chosen[side]))];
-    return chosen.colour === 'time' && bits > 1 ? timeColour(found[token]) : ink('gone');
+  const isTimed = (side) => chosen.colour === 'time' && strips.bits[strips.cells.indexOf(cellFor(chosen[side]))] > 1;
+  function drawToken(context, x, y, side, found, token, base) {
+    const small = isGone(found[token]) && isTimed(side) ? 2 : 0;
+    if (chosen.colour === 'budget') context.fillStyle = budgetColour(firstStep(side, token), base);
+    else if (!isGone(found[token])) context.fillStyle = base;
+    else context.fillStyle = isTimed(side) ? timeColour(found[token]) : ink('gone');
+    context.fillRect(x + 1 + small, y + 1 + small, cell - 2 - 2 * small, cell - 2 - 2 * small);
   }
 
   function drawStrip({ side, canvas, title }) {
     const at = data.cells[cellFor(chosen[side])];
     const found = codes(side);
     const wide = columns(), count = length();
-    title.textContent = `${side.toUpperCase()}: ${data.series[chosen[side]]} at ${at.budget}` + (found ? `, holds ${percent(at.kept)}` : '');
+    const isReplayed = steps[chosen.step] === budgets[chosen.budget];
+    title.textContent = `${side.toUpperCase()}: ${data.series[chosen[side]]} at ` +
+      (isReplayed || !firstOf(side) ? `${at.budget}${isReplayed ? '' : ', the nearest replayed'}${found ? `, holds ${percent(at.kept)}` : ''}` : steps[chosen.step]);
     const context = sized(canvas, wide * cell, Math.max(1, Math.ceil(count / wide)) * cell);
     if (!found) { title.textContent += ': not in this page'; return; }
     const base = ink(side === 'a' ? 'kept-a' : 'kept-b');
-    for (let token = 0; token < Math.min(count, found.length); ++token) {
-      context.fillStyle = colourOfToken(side, found, token, base);
-      context.fillRect((token % wide) * cell + 1, Math.floor(token / wide) * cell + 1, cell - 2, cell - 2);
-    }
+    for (let token = 0; token < Math.min(count, found.length); ++token)
+      drawToken(context, (token % wide) * cell, Math.floor(token / wide) * cell, side, found, token, base);
     context.lineWidth = 2;
     context.strokeStyle = ink('needle');
     for (const token of needles) context.strokeRect((token % wide) * cell + 0.5, Math.floor(token / wide) * cell + 0.5, cell - 1, cell - 1);
@@ -144,7 +182,7 @@ if (!strips) {
     }
     const part = needles.has(cursor) ? ', needle' : cursor >= sequence.prompt ? ', answer' : cursor >= sequence.context ? ', question' : '';
     readout.replaceChildren(element('div', {},
-      `Token ${cursor}${part}. A: ${fate('a')}. B: ${fate('b')}. First kept at: A ${budgets[firstBudget('a', cursor)] || 'none'}, B ${budgets[firstBudget('b', cursor)] || 'none'}.`));
+      `Token ${cursor}${part}. A: ${fate('a')}. B: ${fate('b')}. First kept at: A ${steps[firstStep('a', cursor)] || 'none'}, B ${steps[firstStep('b', cursor)] || 'none'}.`));
     if (words.childNodes.length) readout.append(words);
   }
 
@@ -199,9 +237,13 @@ if (!strips) {
 
   const controls = byId('strip-controls');
   const series = stripSeries.map((one) => [one, data.series[one]]);
-  const slider = element('input', { type: 'range', min: 0, max: budgets.length - 1, step: 1, value: chosen.budget, id: 'budget' });
+  const slider = element('input', { type: 'range', min: 0, max: steps.length - 1, step: 1, value: chosen.step, id: 'budget' });
+  slider.setAttribute('list', 'replayed');
   const sliderName = element('span', {});
-  slider.oninput = () => choose({ budget: Number(slider.value) });
+  slider.oninput = () => {
+    const step = Number(slider.value), budget = budgetNear(step);
+    choose(budget === chosen.budget ? { step } : { step, budget });
+  };
   const selects = {
     a: selector('A', series, chosen.a, (value) => choose({ a: Number(value) })),
     b: selector('B', series, chosen.b, (value) => choose({ b: Number(value) })),
@@ -209,25 +251,29 @@ if (!strips) {
     head: selector('layer and KV head', strips.heads.map(([layer, head], i) => [i, `layer ${layer}, head ${head}`]), chosen.head, (value) => choose({ head: Number(value) })),
     colour: selector('colour', [['time', 'kept; when evicted'], ['budget', 'smallest budget that keeps it']], chosen.colour, (value) => choose({ colour: value })),
   };
-  controls.append(...Object.values(selects), element('label', {}, sliderName, slider));
+  controls.append(...Object.values(selects), element('label', {}, sliderName, slider),
+    element('datalist', { id: 'replayed' }, ...budgets.map((_, place) => element('option', { value: stepOf(place) }))));
   function fillControls() {
-    sliderName.textContent = `budget: ${budgets[chosen.budget]}`;
-    slider.value = String(chosen.budget);
-    slider.setAttribute('aria-valuetext', budgets[chosen.budget]);
+    const isReplayed = steps[chosen.step] === budgets[chosen.budget];
+    sliderName.textContent = `budget: ${steps[chosen.step]}${isReplayed ? '' : ` (near ${budgets[chosen.budget]})`}`;
+    slider.value = String(chosen.step);
+    slider.setAttribute('aria-valuetext', steps[chosen.step]);
     for (const [name, label] of Object.entries(selects)) label.lastChild.value = String(chosen[name]);
   }
 
-  const swatch = (colour, text, outline) => {
+  const swatch = (colour, text, outline, size = 12) => {
     const canvas = element('canvas', {});
     const context = sized(canvas, 14, 14);
-    if (colour) { context.fillStyle = colour; context.fillRect(1, 1, 12, 12); }
+    if (colour) { context.fillStyle = colour; context.fillRect(7 - size / 2, 7 - size / 2, size, size); }
     if (outline) { context.strokeStyle = outline; context.lineWidth = 2; context.strokeRect(1, 1, 12, 12); }
     return element('span', {}, canvas, text);
   };
   const key = element('div', { className: 'key' });
   function fillKey() {
-    key.replaceChildren(swatch(ink('kept-a'), 'kept by A'), swatch(ink('kept-b'), 'kept by B'), swatch(ink('gone'), 'evicted'), swatch('', 'needle', ink('needle')));
-    if (strips.bits.some((bits) => bits > 1)) key.append(swatch(timeColour(1), 'evicted early'), swatch(timeColour(12), 'evicted late'));
+    const timed = ['a', 'b'].map(isTimed);
+    key.replaceChildren(swatch(ink('kept-a'), 'kept by A'), swatch(ink('kept-b'), 'kept by B'), swatch('', 'needle', ink('needle')));
+    if (timed.includes(false)) key.append(swatch(ink('gone'), 'evicted'));
+    if (timed.includes(true)) key.append(swatch(timeColour(1), 'evicted early', '', 7), swatch(timeColour(12), 'evicted late, at the end of the prompt', '', 7));
     if (chosen.colour === 'budget') key.append(element('span', {}, 'the paler, the larger the budget it takes to stay'));
   }
 
