@@ -99,6 +99,11 @@ async function checkStrip(tab) {
 }
 
 async function checkMaps(tab) {
+  const before = await image(tab, '#map-damage-a');
+  await optionAt(tab, 'map-controls', 0).selectOption('single');
+  expect(await image(tab, '#map-damage-a') !== before, 'the worst single eviction looks like the output error');
+  await optionAt(tab, 'map-controls', 0).selectOption('error');
+  expect(await image(tab, '#map-damage-a') === before, 'the first choice does not bring its map back');
   const map = tab.locator('#map-weighted-a');
   await map.scrollIntoViewIfNeeded();
   await map.click({ position: { x: 40, y: 30 } });

@@ -31,7 +31,9 @@ policies=(--policy full --policy random --policy oracle --policy snapkv --policy
 
 quiet record --workload passkey:digits=8 --workload where --sequences 4 --length 384 --max-new-tokens 8 \
     --out "$work/plain.kvtape.h5"
-quiet replay "$work/plain.kvtape.h5" "${policies[@]}" --curve --report --out "$work/plain"
+quiet replay "$work/plain.kvtape.h5" "${policies[@]}" --curve --out "$work/plain"
+quiet analyze "$work/plain"
+quiet report "$work/plain"
 
 quiet replay "$work/plain.kvtape.h5" --policy knorm --policy keydiff --policy lagkv --budget '10%,25%' \
     --schedule block:64 --report --out "$work/blocks"
