@@ -12,3 +12,5 @@ fi
 "$work/venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
 "$work/venv/bin/python" "$here/make_vectors.py" "$work/vectors.json"
 KVTAPE_PARITY_VECTORS=$work/vectors.json "$root/build/dev/tests/model_tests" "[parity]"
+KVTAPE_TEST_PYTHON=$work/venv/bin/python "$root/tests/python/run.sh" "$root/build/dev/kvtape" "$work" \
+    tests/test_capture.py

@@ -16,6 +16,7 @@ from kvtape.errors import FileError, FormatError, KvtapeError, UsageError
 from kvtape.hashing import fingerprint
 from kvtape.input import InputFile
 from kvtape.program import ProgramError, Run, Tables, run
+from kvtape.recording import record
 from kvtape.records import (
     Block,
     DecisionInfo,
@@ -61,6 +62,7 @@ __all__ = [
     "check",
     "fingerprint",
     "open",
+    "record",
     "run",
     "score",
 ]

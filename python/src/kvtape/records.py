@@ -75,6 +75,11 @@ class TraceInfo:
         """Query heads that read one KV head."""
         return self.query_heads // self.kv_heads
 
+    def rope_values(self) -> dict[str, Any]:
+        """What is known of the rotary embedding."""
+        values: dict[str, Any] = json.loads(self.rope)
+        return values
+
 
 def _none(dtype: Any, *shape: int) -> Any:
     return field(default_factory=lambda: np.zeros(shape, dtype))

@@ -1,0 +1,1 @@
+"""Recording inside of transformers: `kvtape.record`. Needs torch and transformers."""

@@ -1,0 +1,98 @@
+"""What a trace says about a model of transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from kvtape.capture.layer import LayerTape, as_array
+from kvtape.numbers import Array
+from kvtape.records import TraceInfo
+from kvtape.version import VERSION
+
+#: Families that rotate neighbouring dimensions instead of the two halves.
+_INTERLEAVED = ("codegen", "cohere", "cohere2", "ernie4_5", "glm", "glm4", "gptj", "helium", "llama4_text")
+#: Kinds of rotary embedding whose frequencies do not depend on the length.
+_FIXED = ("default", "linear", "llama3", "yarn")
+
+
+def text_config(model: Any) -> Any:
+    """The configuration of the part that writes text."""
+    return model.config.get_text_config()
+
+
+def describe(model: Any, layers: list[LayerTape]) -> TraceInfo:
+    """The root of a trace, from the model and what its layers computed."""
+    config = text_config(model)
+    key, query = layers[0].keys[0], layers[0].queries[0]
+    name = str(getattr(model.config, "_name_or_path", "") or "")
+    folder = Path(name) if name else None
+    local = folder is not None and (folder / "config.json").is_file()
+    return TraceInfo(
+        layers=len(layers),
+        query_heads=query.shape[0],
+        kv_heads=key.shape[0],
+        head_dim=key.shape[2],
+        hidden_size=config.hidden_size,
+        softmax_scale=float(layers[0].scale),
+        element_type=str(key.dtype).removeprefix("torch."),
+        model_id=folder.resolve().name if folder is not None and local else name or type(model).__name__,
+        model_config=(folder / "config.json").read_text("utf-8")
+        if folder is not None and local
+        else model.config.to_json_string(use_diff=False),
+        rope=json.dumps(_rope(model, config), separators=(",", ":"), sort_keys=True),
+        sliding_window=tuple(layer.window for layer in layers),
+        producer=f"transformers {transformers.__version__} hook (kvtape {VERSION})",
+    )
+
+
+def _rope(model: Any, config: Any) -> dict[str, Any]:
+    """What is known of the rotary embedding; nothing where layers differ in it."""
+    parameters = getattr(config, "rope_parameters", None)
+    scaling = getattr(config, "rope_scaling", None) if parameters is None else parameters
+    scaling = dict(scaling) if isinstance(scaling, dict) else None
+    theta = (scaling or {}).get("rope_theta", getattr(config, "rope_theta", None))
+    kind = (scaling or {}).get("rope_type", (scaling or {}).get("type", "default"))
+    rope: dict[str, Any] = {"scaling": None if kind == "default" else scaling}
+    rope["layout"] = "interleaved" if config.model_type in _INTERLEAVED else "half"
+    if isinstance(theta, (int, float)):
+        rope["theta"] = theta
+    found = [
+        module.inv_freq
+        for module in model.modules()
+        if isinstance(getattr(module, "inv_freq", None), torch.Tensor)
+    ]
+    if found and kind in _FIXED and all(torch.equal(one, found[0]) for one in found):
+        rope["inv_freq"] = found[0].double().tolist()
+        rope["rotary_dim"] = 2 * len(rope["inv_freq"])
+    return rope
+
+
+def output_projections(model: Any, layers: int) -> list[Array] | None:
+    """[hidden_size, Hq * D] of every layer, or None where a layer has no `o_proj`."""
+    found: dict[int, Array] = {}
+    for module in model.modules():
+        number, projection = getattr(module, "layer_idx", None), getattr(module, "o_proj", None)
+        if isinstance(number, int) and isinstance(projection, torch.nn.Linear):
+            found[number] = as_array(projection.weight)
+    return [found[number] for number in range(layers)] if len(found) == layers else None
+
+
+def device_of(model: Any) -> str:
+    """Where the model ran, for the trace."""
+    device = model.device
+    place = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{place}, torch {torch.__version__}"
+
+
+def stop_tokens(model: Any) -> set[int]:
+    """Ids that end an answer."""
+    stops: set[int] = set()
+    for config in (getattr(model, "generation_config", None), text_config(model)):
+        found = getattr(config, "eos_token_id", None)
+        stops |= set(found) if isinstance(found, (list, tuple)) else {found} if found is not None else set()
+    return stops

@@ -1,0 +1,253 @@
+"""`kvtape.record`: a transformers model writes its run into a trace.
+
+Attention goes through the registries of transformers: AttentionInterface calls our function with
+queries and keys after rotary embedding and the whole cache, AttentionMaskInterface keeps masks
+causal under our name. The function attends by SDPA and never asks for attention matrices:
+log-sum-exps and column sums come from a second pass over blocks of queries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from kvtape.capture.layer import LayerTape, expect_plain, rows_of
+from kvtape.capture.model import describe, device_of, output_projections, stop_tokens, text_config
+from kvtape.capture.prompt import Place, Prompt, Tokenizer, is_right, tokenize
+from kvtape.errors import UsageError
+from kvtape.records import SequenceInfo, Span, SpanKind
+from kvtape.writer import TraceWriter
+
+_NAME = "kvtape"
+_LOGITS_KEPT = 20
+
+
+class Tape:
+    """A recording under way: every `generate` adds a sequence to the file."""
+
+    fingerprint: str = ""  #: of the finished file
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        path: str | os.PathLike[str],
+        last_queries: int | None,
+        output_projection: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """`last_queries` of the context are stored, all where it is None."""
+        if Path(path).exists() and not overwrite:
+            raise UsageError(f"recording into {os.fspath(path)}: it exists; overwrite=True replaces it")
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise UsageError(f"recording {type(model).__name__}: it has an encoder; expected a decoder alone")
+        self._model = model
+        self._tokenizer = Tokenizer(tokenizer)
+        self._path = path
+        self._last_queries = last_queries
+        self._output_projection = output_projection
+        self._overwrite = overwrite
+        self._writer: TraceWriter | None = None
+        self._layers: dict[int, LayerTape] = {}
+        self._prompt: Prompt | None = None
+
+    def __enter__(self) -> Tape:
+        self._before = self._model.config._attn_implementation
+        self._was_training = self._model.training
+        if self._before == _NAME:
+            raise UsageError(f"recording {type(self._model).__name__}: another recording of it is under way")
+        _register(self._attend)
+        self._model.eval()
+        _switch(self._model, _NAME)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _switch(self._model, self._before)
+        self._model.train(self._was_training)
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, trace)
+            self.fingerprint = self._writer.fingerprint
+        elif kind is None:
+            raise UsageError(
+                f"recording into {os.fspath(self._path)}: nothing was generated; call generate first"
+            )
+
+    def generate(
+        self,
+        prompt: str,
+        question: str = "",
+        *,
+        needles: Iterable[Place] = (),
+        distractors: Iterable[Place] = (),
+        answer: str = "",
+        task: str = "",
+        seed: int = 0,
+        max_new_tokens: int = 96,
+        add_special_tokens: bool = True,
+    ) -> SequenceInfo:
+        """Lets the model continue `prompt + question` greedily and records the run.
+
+        `prompt` is the context that a policy compresses, `question` what follows it, both exactly
+        as the model reads them, chat template included. Needles, what the answer follows from, and
+        distractors are pieces of the prompt or ranges (begin, end) of its characters. The answer is
+        right when what is generated holds `answer`. Returns the sequence, as the trace holds it.
+        """
+        read = tokenize(self._tokenizer, prompt, question, needles, distractors, add_special_tokens)
+        self._expect_room(len(read.tokens) + max_new_tokens)
+        first = 0 if self._last_queries is None else max(0, read.context_len - self._last_queries)
+        self._layers = {}
+        self._prompt = read
+        self._first_query = first
+        with torch.inference_mode():
+            tokens, logits, ids = self._greedy(read.tokens, max_new_tokens)
+        layers = self._complete(len(read.tokens) + len(tokens))
+        sequence = dataclasses.replace(
+            self._describe(read, tokens, answer),
+            query_positions=rows_of(len(read.tokens) + len(tokens), first),
+            logits_top=logits,
+            logits_top_ids=ids,
+            task=task,
+            seed=seed,
+            device=device_of(self._model),
+        )
+        self._open_writer(layers).add(sequence, (layer.tensors() for layer in layers))
+        self._layers = {}
+        return sequence
+
+    def _attend(
+        self,
+        module: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        **extra: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """Attention as SDPA computes it; [1, heads, rows, D] in, [1, rows, heads, D] out."""
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **extra)
+        number = module.layer_idx
+        expect_plain(number, query, key, value, extra)
+        if self._prompt is not None:
+            layer = self._layers.setdefault(
+                number, LayerTape(number, self._prompt.context_len, self._first_query)
+            )
+            scale = extra.get("scaling")
+            scale = query.shape[-1] ** -0.5 if scale is None else float(scale)
+            layer.take(query[0], key[0], value[0], output[0], scale, extra.get("sliding_window"))
+        return output, None
+
+    def _greedy(self, prompt: list[int], limit: int) -> tuple[list[int], Any, Any]:
+        """Tokens, and for each the largest logits [K] and their ids; every token is fed back."""
+        accepted = inspect.signature(self._model.forward).parameters
+        last_alone = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        stops = stop_tokens(self._model)
+        fed = torch.tensor([prompt], device=self._model.device)
+        cache = None
+        tokens: list[int] = []
+        values, ids = [], []
+        while True:
+            done = self._model(input_ids=fed, past_key_values=cache, use_cache=True, **last_alone)
+            if len(tokens) == limit:
+                break
+            logits, order = torch.sort(done.logits[0, -1].float(), descending=True, stable=True)
+            token = int(order[0])
+            if token in stops:
+                break
+            tokens.append(token)
+            values.append(logits[:_LOGITS_KEPT].cpu().numpy())
+            ids.append(order[:_LOGITS_KEPT].cpu().numpy())
+            cache, fed = done.past_key_values, torch.tensor([[token]], device=self._model.device)
+        width = min(_LOGITS_KEPT, text_config(self._model).vocab_size)
+        shape = (len(tokens), width)
+        return (
+            tokens,
+            np.array(values, np.float32).reshape(shape),
+            np.array(ids, np.int32).reshape(shape),
+        )
+
+    def _describe(self, read: Prompt, tokens: list[int], answer: str) -> SequenceInfo:
+        pieces = read.pieces + self._tokenizer.pieces_of(read.tokens, tokens)
+        generated = self._tokenizer.text_of(tokens)
+        spans = list(read.spans)
+        length = len(read.tokens) + len(tokens)
+        if tokens:
+            spans.append(Span(SpanKind.ANSWER, len(read.tokens), length, 0))
+        return SequenceInfo(
+            tokens=np.array(read.tokens + tokens, np.int32),
+            prompt_len=len(read.tokens),
+            context_len=read.context_len,
+            text=b"".join(pieces),
+            text_offsets=np.cumsum([0, *map(len, pieces)], dtype=np.int64),
+            spans=spans,
+            answer=answer,
+            generated_text=generated,
+            correct=int(is_right(generated, answer)) if answer else -1,
+        )
+
+    def _expect_room(self, tokens: int) -> None:
+        most = getattr(text_config(self._model), "max_position_embeddings", None)
+        if most is not None and tokens > most:
+            raise UsageError(
+                f"recording a prompt: it may reach {tokens} tokens with its answer, the model has "
+                f"{most} positions; shorten it or lower max_new_tokens"
+            )
+
+    def _complete(self, length: int) -> list[LayerTape]:
+        expected = text_config(self._model).num_hidden_layers
+        name = type(self._model).__name__
+        if sorted(self._layers) != list(range(expected)):
+            raise UsageError(
+                f"recording {name}: {len(self._layers)} of its {expected} layers attended through "
+                "AttentionInterface; a model with attention of its own cannot be recorded"
+            )
+        layers = [self._layers[number] for number in range(expected)]
+        for layer in layers:
+            if layer.length != length:
+                raise UsageError(
+                    f"recording {name}: layer {layer.number} attended over {layer.length} tokens, "
+                    f"expected {length}"
+                )
+        return layers
+
+    def _open_writer(self, layers: list[LayerTape]) -> TraceWriter:
+        if self._writer is None:
+            self._writer = TraceWriter(self._path, describe(self._model, layers), self._overwrite)
+            if self._output_projection:
+                self._write_projections(self._writer, len(layers))
+        return self._writer
+
+    def _write_projections(self, writer: TraceWriter, layers: int) -> None:
+        weights = output_projections(self._model, layers)
+        if weights is None:
+            raise UsageError(f"recording {type(self._model).__name__}: its attention has no o_proj to store")
+        for number, matrix in enumerate(weights):
+            writer.write_output_projection(number, matrix)
+
+
+def _register(attend: Any) -> None:
+    """Under our name, with SDPA's mask: without one, causality would be lost."""
+    AttentionInterface.register(_NAME, attend)
+    try:
+        from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+    except ImportError:
+        return  # releases before it build the whole mask for a name they do not know
+    AttentionMaskInterface.register(_NAME, sdpa_mask)
+
+
+def _switch(model: Any, name: str) -> None:
+    if hasattr(model, "set_attn_implementation"):
+        model.set_attn_implementation(name)
+    else:
+        model.config._attn_implementation = name
