@@ -4,6 +4,8 @@
 #include "analyze/decision_diff.hpp"
 #include "core/error.hpp"
 #include "core/reduce.hpp"
+#include "sim/results.hpp"
+#include "sim/schedule.hpp"
 
 #include <algorithm>
 #include <array>
@@ -35,24 +37,31 @@ void expect_same_trace(const ResultPair& pair, const std::string& file) {
 
 // --- agreement ---------------------------------------------------------------------------------
 
-/// See HeadAgreement::score_gap.
-std::optional<double> score_gap(const HeadFate& a, const HeadFate& b, Position token) {
+/// See HeadAgreement::score_gap. Scores are those of the last decision that saw a token: only what
+/// was dropped behind `block` is sure to have been scored there.
+std::optional<double> score_gap(const HeadFate& a,
+                                const HeadFate& b,
+                                std::int32_t block,
+                                Position token) {
     if (a.scores.empty() || b.scores.empty())
         return std::nullopt;
+    const auto at = static_cast<std::size_t>(token);
+    const HeadFate& dropping = a.evicted_at[at] == block ? a : b;
     const std::size_t tokens = std::min(a.scores.size(), b.scores.size());
-    double noise = 0.0, cut = std::numeric_limits<double>::infinity();
+    double noise = 0.0, border = -std::numeric_limits<double>::infinity();
     for (std::size_t i = 0; i < tokens; ++i) {
-        const auto left = static_cast<double>(a.scores[i]),
-                   right = static_cast<double>(b.scores[i]);
-        if (std::isfinite(left) && std::isfinite(right))
-            noise = std::max(noise, std::abs(left - right));
-        if (std::isfinite(left) && a.evicted_at[i] < 0)
-            cut = std::min(cut, left);
+        const auto score = static_cast<double>(dropping.scores[i]);
+        if (dropping.evicted_at[i] == block && std::isfinite(score))
+            border = std::max(border, score);
+        const double change =
+            std::abs(static_cast<double>(a.scores[i]) - static_cast<double>(b.scores[i]));
+        if (a.evicted_at[i] == block && b.evicted_at[i] == block && std::isfinite(change))
+            noise = std::max(noise, change);
     }
-    const auto own = static_cast<double>(a.scores[static_cast<std::size_t>(token)]);
-    if (!std::isfinite(own) || !std::isfinite(cut) || noise == 0.0)
+    const auto own = static_cast<double>(dropping.scores[at]);
+    if (!std::isfinite(own) || !std::isfinite(border) || noise == 0.0)
         return std::nullopt;
-    return std::abs(own - cut) / noise;
+    return (border - own) / noise;
 }
 
 /// One KV head of a sequence that both files hold.
@@ -65,29 +74,39 @@ HeadAgreement compare_heads(const HeadFate& a, const HeadFate& b, std::span<cons
             continue;
         head.parting_block = block;
         head.parting_token = first_difference(a, b, blocks, block);
-        head.score_gap = score_gap(a, b, *head.parting_token);
+        head.score_gap = score_gap(a, b, block, *head.parting_token);
         break;
     }
     return head;
 }
 
-std::optional<std::int32_t> place_of(const DecisionFile& file, const std::string& name) {
-    for (std::int32_t i = 0; i < file.sequences(); ++i)
-        if (file.sequence(i).name == name)
-            return i;
-    return std::nullopt;
+/// Those behind which the schedule decides: elsewhere both keep what they kept before.
+std::vector<Block> deciding(std::vector<Block> blocks, const Schedule& schedule) {
+    if (schedule.once())
+        blocks.resize(std::min<std::size_t>(blocks.size(), 1));
+    else if (!schedule.decoding())
+        blocks.erase(
+            std::remove_if(
+                blocks.begin(), blocks.end(), [](const Block& block) { return block.decoding; }),
+            blocks.end());
+    return blocks;
 }
 
 // --- calibration -------------------------------------------------------------------------------
 
-/// Policy, parameters, budget, schedule.
-using CellName = std::array<std::string, 4>;
+/// Policy, parameters, budget, schedule, query source.
+using CellName = std::array<std::string, 5>;
 
-CellName cell_name(const CsvTable& table, std::size_t row) {
+CellName cell_name(const CsvTable& table, std::size_t row, const std::string& query_source) {
     return {table.text(row, "policy"),
             table.text(row, "parameters"),
             table.text(row, "budget"),
-            table.text(row, "schedule")};
+            table.text(row, "schedule"),
+            query_source};
+}
+
+CellName cell_name(const CsvTable& table, std::size_t row) {
+    return cell_name(table, row, table.text(row, "query_source"));
 }
 
 /// Sums over the heads of one sequence.
@@ -105,7 +124,7 @@ struct Sums {
     static double mean(double sum, int count) { return count == 0 ? none : sum / count; }
 };
 
-constexpr std::size_t metric_count = 6;
+constexpr std::size_t metric_count = 6, read_metric = 4, readers_metric = 5;
 const std::array<std::string, metric_count> metric_names = {"needle_recall",
                                                             "needle_recall_weighted",
                                                             "mass_kept",
@@ -126,6 +145,7 @@ void add_readers(const std::filesystem::path& path, ReplayedMetrics& metrics) {
                                            "parameters",
                                            "budget",
                                            "schedule",
+                                           "query_source",
                                            "sequence",
                                            "needle_read",
                                            "needle_recall_readers"});
@@ -133,8 +153,8 @@ void add_readers(const std::filesystem::path& path, ReplayedMetrics& metrics) {
         if (const auto cell = metrics.find(cell_name(table, row)); cell != metrics.end())
             if (const auto found = cell->second.find(table.text(row, "sequence"));
                 found != cell->second.end()) {
-                found->second[metric_count - 2] = table.number(row, "needle_read");
-                found->second[metric_count - 1] = table.number(row, "needle_recall_readers");
+                found->second[read_metric] = table.number(row, "needle_read");
+                found->second[readers_metric] = table.number(row, "needle_recall_readers");
             }
 }
 
@@ -144,6 +164,7 @@ ReplayedMetrics read_metrics(const std::filesystem::path& directory) {
                                            "parameters",
                                            "budget",
                                            "schedule",
+                                           "query_source",
                                            "sequence",
                                            "needle_recall",
                                            "needle_recall_weight",
@@ -182,12 +203,28 @@ struct JoinedCell {
     std::vector<double> correct;
 };
 
-std::map<std::pair<std::string, CellName>, JoinedCell> join(const ReplayedMetrics& replayed,
-                                                            const CsvTable& answers) {
-    std::map<std::pair<std::string, CellName>, JoinedCell> cells;
+/// Answers do not say what their policy's query source was; a directory of answers holds one for
+/// each policy, and its index says which.
+std::map<std::string, std::string> query_sources(const std::filesystem::path& live) {
+    const CsvTable index = CsvTable::read(live / "index.csv", {"policy", "query_source"});
+    std::map<std::string, std::string> sources;
+    for (std::size_t row = 0; row < index.rows(); ++row)
+        sources[index.text(row, "policy")] = index.text(row, "query_source");
+    return sources;
+}
+
+using JoinedCells = std::map<std::pair<std::string, CellName>, JoinedCell>;  // by task first
+
+JoinedCells join(const ReplayedMetrics& replayed,
+                 const CsvTable& answers,
+                 const std::map<std::string, std::string>& sources) {
+    JoinedCells cells;
     for (std::size_t row = 0; row < answers.rows(); ++row) {
         const double correct = answers.number(row, "correct");
-        const auto cell = replayed.find(cell_name(answers, row));
+        const auto source = sources.find(answers.text(row, "policy"));
+        if (source == sources.end())
+            continue;
+        const auto cell = replayed.find(cell_name(answers, row, source->second));
         if (cell == replayed.end() || std::isnan(correct) || correct < 0.0)
             continue;
         const auto metrics = cell->second.find(answers.text(row, "sequence"));
@@ -200,6 +237,34 @@ std::map<std::pair<std::string, CellName>, JoinedCell> join(const ReplayedMetric
             joined.metrics[i].push_back(metrics->second[i]);
     }
     return cells;
+}
+
+/// In every task, only the sequences that all of its cells hold, in the order of their names.
+JoinedCells in_common(const JoinedCells& cells) {
+    std::map<std::string, std::map<std::string, std::size_t>> holders;  // by task, sequence
+    std::map<std::string, std::size_t> sizes;
+    for (const auto& [name, cell] : cells) {
+        ++sizes[name.first];
+        for (const std::string& sequence : cell.sequences)
+            ++holders[name.first][sequence];
+    }
+    JoinedCells common;
+    for (const auto& [name, cell] : cells) {
+        std::map<std::string, std::size_t> places;
+        for (std::size_t i = 0; i < cell.sequences.size(); ++i)
+            if (holders[name.first][cell.sequences[i]] == sizes[name.first])
+                places[cell.sequences[i]] = i;
+        if (places.empty())
+            continue;
+        JoinedCell& kept = common[name];
+        for (const auto& [sequence, place] : places) {
+            kept.sequences.push_back(sequence);
+            kept.correct.push_back(cell.correct[place]);
+            for (std::size_t metric = 0; metric < metric_count; ++metric)
+                kept.metrics[metric].push_back(cell.metrics[metric][place]);
+        }
+    }
+    return common;
 }
 
 }  // namespace
@@ -232,6 +297,7 @@ std::vector<ResultPair> pair_results(const std::filesystem::path& a,
 
 PairAgreement agreement_of(const ResultPair& pair) {
     PairAgreement result;
+    const Schedule schedule = Schedule::parse(pair.schedule);
     std::vector<double> jaccards;
     for (std::int32_t i = 0; i < pair.a->sequences(); ++i) {
         const DecisionSequence& sequence = pair.a->sequence(i);
@@ -239,9 +305,8 @@ PairAgreement agreement_of(const ResultPair& pair) {
         if (!place)
             continue;
         const std::vector<Block> blocks =
-            common_blocks(sequence.blocks, pair.b->sequence(*place).blocks);
-        if (blocks.size() > result.longest.size())
-            result.longest = blocks;
+            deciding(common_blocks(sequence.blocks, pair.b->sequence(*place).blocks), schedule);
+        result.blocks[sequence.name] = blocks;
         const std::vector<std::int32_t>& others = pair.b->layers(*place);
         for (const std::int32_t layer : pair.a->layers(i)) {
             if (!std::binary_search(others.begin(), others.end(), layer))
@@ -274,7 +339,7 @@ std::vector<MetricCalibration> calibrate_directories(const std::filesystem::path
     const CsvTable answers = CsvTable::read(
         live / "answers.csv",
         {"policy", "parameters", "budget", "schedule", "sequence", "task", "correct"});
-    const auto cells = join(read_metrics(replay), answers);
+    const JoinedCells cells = in_common(join(read_metrics(replay), answers, query_sources(live)));
     std::vector<std::string> tasks = {""};
     for (const auto& [name, cell] : cells)
         if (tasks.back() != name.first)

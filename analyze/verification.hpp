@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,19 +36,21 @@ struct HeadAgreement {
     std::string sequence;
     std::int32_t layer = 0;
     std::int32_t kv_head = 0;
-    std::vector<SetSizes> blocks;  ///< at the end of every block that both went through
+    std::vector<SetSizes> blocks;  ///< by block of PairAgreement::blocks
     /// Where they part first: the block at whose end, and the first token that one of them lacks.
     std::optional<std::int32_t> parting_block;
     std::optional<Position> parting_token;
-    /// Distance of that token's score from the lowest score kept in `a`, over the largest change of
-    /// any score between `a` and `b` in this head: at most 1 where that change explains the
-    /// parting. None unless both files hold scores.
+    /// In the run that dropped it there: how far below the border (the highest score that was
+    /// dropped) its score was, over the largest change from `a` to `b` among the tokens that both
+    /// dropped there. At most 1 where that change explains the parting. None unless both files hold
+    /// scores and both dropped tokens there.
     std::optional<double> score_gap;
 };
 
 /// What two files of one policy have in common (metrics.md, section 6).
 struct PairAgreement {
-    std::vector<Block> longest;        ///< the blocks of the sequence with the most in common
+    /// By sequence: the blocks that both runs went through and that the schedule decides behind.
+    std::map<std::string, std::vector<Block>> blocks;
     std::vector<HeadAgreement> heads;  ///< by sequence, layer, KV head
     double jaccard = 1.0;              ///< mean over sequences, layers, KV heads and blocks
     double least = 1.0;
@@ -57,13 +60,15 @@ PairAgreement agreement_of(const ResultPair& pair);
 
 /// Replayed metrics against live answers, one correlation for each metric (metrics.md, section 6).
 struct MetricCalibration {
-    std::string metric;  ///< needle_recall, needle_recall_weighted, mass_kept, output_error_median
+    std::string metric;  ///< as in calibration.csv (docs/cli.md, "verify")
     std::string task;    ///< or "" for all
     Calibration calibration;
 };
 
-/// From recall.csv of `replay` and answers.csv of `live`, over the cells that both hold; sequences
-/// without a judged answer do not count. Over all tasks first, then task by task.
+/// From recall.csv and readers.csv of `replay`, and answers.csv and index.csv of `live`, over the
+/// cells that both hold and, in each task, the sequences that all of these cells hold; sequences
+/// without a judged answer do not count. Over all tasks first, then task by task. Tasks whose cells
+/// share no sequence are left out.
 std::vector<MetricCalibration> calibrate_directories(const std::filesystem::path& replay,
                                                      const std::filesystem::path& live,
                                                      int threads);

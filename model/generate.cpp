@@ -41,7 +41,11 @@ Generation generate(Transformer& model,
                     Tap* tap) {
     Generation generation;
     const auto start = Clock::now();
-    std::vector<float> logits = model.forward(prompt, cache, tap, options.chunk);
+    const auto pause = static_cast<std::size_t>(std::max(options.pause, 0));
+    if (pause > 0 && pause < prompt.size())
+        model.forward(prompt.first(pause), cache, tap, options.chunk);
+    const auto rest = prompt.subspan(pause < prompt.size() ? pause : 0);
+    std::vector<float> logits = model.forward(rest, cache, tap, options.chunk);
     generation.prompt_seconds = seconds_since(start);
     const auto decoding = Clock::now();
     while (std::ssize(generation.tokens) < options.max_new_tokens) {

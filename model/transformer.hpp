@@ -61,6 +61,9 @@ struct GenerateOptions {
     std::vector<std::int32_t> stop = {};  ///< ids that end the answer; never fed, never returned
     std::int32_t top_logits = 20;
     Position chunk = 512;
+    /// A chunk of the prompt ends behind this many tokens, as where a cache is compressed there;
+    /// 0: nowhere in particular.
+    Position pause = 0;
 };
 
 /// A greedy continuation. Every returned token was fed back, so the cache holds prompt + tokens.

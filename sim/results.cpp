@@ -151,6 +151,10 @@ void expect_fit(const std::filesystem::path& file,
     expect_shapes(file, decisions, trace);
 }
 
+std::string ResultDirectory::doing() const {
+    return (loop_ == Loop::live ? "running live into " : "replaying into ") + path_.string();
+}
+
 ResultDirectory::ResultDirectory(std::filesystem::path path, const Trace& trace, Loop loop)
     : path_(std::move(path)),
       trace_(trace),
@@ -161,7 +165,7 @@ ResultDirectory::ResultDirectory(std::filesystem::path path, const Trace& trace,
         throw system_error("creating the directory " + path_.string(), failure.value());
     reload();
     if (!trace_.info().complete && !results_.empty())
-        throw usage_error("replaying into " + path_.string() +
+        throw usage_error(doing() +
                           ": an unfinished trace has no fingerprint that could tell whose results "
                           "are there already; use an empty --out");
 }
@@ -205,27 +209,26 @@ bool ResultDirectory::holds(const Result& planned, const ReplayRequest& request)
         return false;
     const std::string where = (path_ / planned.file).string();
     if (found->parameters != planned.parameters || found->budget.text() != planned.budget.text())
-        throw usage_error("replaying into " + path_.string() + ": " + where + " holds " +
-                          found->parameters + " at " + found->budget.text() + ", not " +
-                          planned.parameters + " at " + planned.budget.text() +
-                          "; use another --out");
+        throw usage_error(doing() + ": " + where + " holds " + found->parameters + " at " +
+                          found->budget.text() + ", not " + planned.parameters + " at " +
+                          planned.budget.text() + "; use another --out");
     if (found->seed != request.seed)
-        throw usage_error("replaying into " + path_.string() + ": " + where +
-                          " was computed with seed " + std::to_string(found->seed) +
-                          "; use another --out for seed " + std::to_string(request.seed));
+        throw usage_error(doing() + ": " + where + " was computed with seed " +
+                          std::to_string(found->seed) + "; use another --out for seed " +
+                          std::to_string(request.seed));
     const DecisionFile& decisions = *found->decisions;
     for (const std::int32_t wanted : request.sequences) {
         const auto place = place_of(decisions, trace_.sequence(wanted).name);
         if (place && covers(decisions.layers(*place), request.layers))
             continue;
-        throw usage_error("replaying into " + path_.string() + ": " + where +
+        throw usage_error(doing() + ": " + where +
                           " lacks some of the sequences or layers asked for; use another --out or "
                           "remove it");
     }
     const bool scoring = decisions.sequences() > 0 && request.scores == StoreScores::yes;
     if (scoring && decisions.load(0, decisions.layers(0).front()).scores.empty() &&
         planned.policy != "full")
-        throw usage_error("replaying into " + path_.string() + ": " + where +
+        throw usage_error(doing() + ": " + where +
                           " was computed without --scores; use another --out or remove it");
     return true;
 }

@@ -67,6 +67,9 @@ class ResultDirectory {
   private:
     std::filesystem::path path_;
     const Trace& trace_;
+    /// The beginning of an error.
+    std::string doing() const;
+
     Loop loop_;
     std::vector<Result> results_;
 };

@@ -5,7 +5,8 @@
 #
 #   KVTAPE_BUILD    a build tree that is there already (with kvtape and tests/model_tests); default: ./dev build cuda
 #   KVTAPE_DEVICE   cuda, or cpu to try the script out where there is no GPU
-#   KVTAPE_LENGTHS  contexts to record, default "1024 4096 8000" (the needle model has 8192 positions)
+#   KVTAPE_LENGTHS  contexts to record, default "1000 4096 8000" (the needle model has 8192 positions; 1000 is no multiple
+#                   of what goes through the model at a time)
 #   KVTAPE_BENCH    context of the benchmarks, default 4096
 #   KVTAPE_LARGE    contexts of the benchmarks in the layer shape of Llama 3.1 8B (random weights, made here, 1.8 GB),
 #                   default "32768 131072", and "256" on the CPU
@@ -15,14 +16,18 @@ out=${1:?usage: tools/gpu-check.sh OUT}
 mkdir -p "$out" || exit 1
 out=$(readlink -f "$out")
 device=${KVTAPE_DEVICE:-cuda}
-lengths=${KVTAPE_LENGTHS:-1024 4096 8000}
+lengths=${KVTAPE_LENGTHS:-1000 4096 8000}
 bench=${KVTAPE_BENCH:-4096}
 if [[ $device == cuda ]]; then large=${KVTAPE_LARGE:-32768 131072}; else large=${KVTAPE_LARGE:-256}; fi
 steps=$out/steps.jsonl
 : >"$steps"
 failed=0
 
-# step NAME COMMAND...: runs the command and notes what came of it.
+# step NAME COMMAND...: runs the command and notes what came of it. may_differ NAME COMMAND...: the same, and exit code 1,
+# by which `verify` says that two runs differ, is a finding and no failure.
+may_differ() {
+    tolerated=1 step "$@"
+}
 step() {
     local name=$1 code=0 begin end
     shift
@@ -31,7 +36,7 @@ step() {
     "$@" >"$out/$name.txt" 2>&1 </dev/null || code=$?
     end=$(date +%s.%N)
     tail -n 5 "$out/$name.txt"
-    ((code == 0)) || failed=1
+    ((code == 0 || code == ${tolerated:-0})) || failed=1
     python3 - "$name" "$code" "$begin" "$end" "$out/$name.txt" "$@" >>"$steps" <<'PYTHON'
 import json
 import sys
@@ -80,6 +85,10 @@ for type in float32 bfloat16; do
     done
 done
 
+# One that is small enough to be kept (under 12 MB).
+step record-small "$kvtape" record --workload passkey:digits=16 --sequences 1 --length 512 --max-new-tokens 32 \
+    --device "$device" --dtype bfloat16 --overwrite --out "$out/small.kvtape.h5"
+
 # Replay decides on the CPU over what was recorded on the device, live on the device.
 first=${lengths%% *}
 budgets=10%,25%,50%
@@ -96,7 +105,7 @@ for type in float32 bfloat16; do
     step "live-$type-cpu" "$kvtape" live --like "$trace" --policies all --budget "$budgets" --max-new-tokens 32 \
         --device cpu --dtype "$type" --quiet --out "$out/live-$type-cpu"
     mkdir -p "$out/device-$type"
-    step "device-$type" "$kvtape" verify "$out/live-$type" "$out/live-$type-cpu" --out "$out/device-$type"
+    may_differ "device-$type" "$kvtape" verify "$out/live-$type" "$out/live-$type-cpu" --out "$out/device-$type"
     for schedule in block:256 prefill+decode; do
         step "steps-$type-$schedule" "$kvtape" live --like "$trace" --policy h2o --policy tova --policy lagkv:lag=64 \
             --budget 25% --schedule "$schedule" --teacher --max-new-tokens 32 --device "$device" --dtype "$type" \
@@ -146,7 +155,8 @@ for path in sorted(out.glob("*/answers.csv")):
 commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
 result = {"commit": commit, "device": sys.argv[2], "steps": steps, "tables": tables, "accuracy": accuracy}
 (out / "gpu-check.json").write_text(json.dumps(result, indent=1) + "\n")
-print(f"{sum(step['exit'] == 0 for step in steps)} of {len(steps)} steps succeeded; see {out / 'gpu-check.json'}")
+good = sum(step["exit"] == 0 or step["step"].startswith("device-") for step in steps)
+print(f"{good} of {len(steps)} steps succeeded; see {out / 'gpu-check.json'}")
 PYTHON
 rm -f "$out/again.kvtape.h5" "$steps"
 exit "$failed"

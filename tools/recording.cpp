@@ -200,7 +200,8 @@ Recording::Recording(model::Transformer& model,
                         prompt.tokens,
                         {.max_new_tokens = options.max_new_tokens,
                          .stop = model.config().stop_tokens,
-                         .top_logits = std::min(logits_kept, model.config().vocabulary)},
+                         .top_logits = std::min(logits_kept, model.config().vocabulary),
+                         .pause = prompt.context_len},
                         cache_,
                         &queries_);
     describe(tokenizer, prompt, generation);

@@ -78,6 +78,24 @@ expect_success live --like four.kvtape.h5 --policy finch --budget 30% --schedule
     --out voted --quiet
 (($(grep -c ',1,1$' voted/teacher.csv) == 4)) || complain "finch, teacher-fed: $(cat voted/teacher.csv)"
 
+# A directory holds answers of one setting, and every decision file has its rows.
+expect_success live --like four.kvtape.h5 --policy tova --budget 25% --max-new-tokens 8 --out held --quiet
+cp -r held other
+expect_refusal 2 'held: its answers were computed with max_new_tokens 8, not 9' \
+    live --like four.kvtape.h5 --policy knorm --budget 25% --max-new-tokens 9 --out held
+expect_refusal 2 'held: its answers were computed with dtype "float32", not "bfloat16"' \
+    live --like four.kvtape.h5 --policy knorm --budget 25% --max-new-tokens 8 --dtype bfloat16 --out held
+cp held/run.json kept.json
+expect_success live --like four.kvtape.h5 --policy tova --budget 25% --max-new-tokens 8 --out held
+cmp -s held/run.json kept.json || complain 'a run that had nothing to do rewrote run.json'
+rm other/cache.csv
+expect_refusal 2 'cache.csv has no row of it for sequence' \
+    live --like four.kvtape.h5 --policy tova --budget 25% --max-new-tokens 8 --out other
+echo broken >other/answers.csv
+expect_refusal 3 'other/answers.csv: it has other columns' \
+    live --like four.kvtape.h5 --policy knorm --budget 25% --max-new-tokens 8 --out other
+expect_absent other/knorm*
+
 # Bad input: one line, before anything is written.
 refuse() {
     local code=$1 pattern=$2

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kvtape::live {
@@ -43,5 +44,9 @@ AnswerRow judge(const Result& result,
 /// answers.csv, cache.csv.
 std::string answers_csv(const std::vector<AnswerRow>& rows);
 std::string cache_csv(const std::vector<AnswerRow>& rows);
+
+/// The columns of teacher.csv.
+inline constexpr std::string_view teacher_header =
+    "policy,parameters,budget,schedule,sequence,jaccard,identical";
 
 }  // namespace kvtape::live

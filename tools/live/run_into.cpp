@@ -3,14 +3,13 @@
 #include "core/error.hpp"
 #include "sim/csv.hpp"
 #include "sim/result_writer.hpp"
+#include "tools/live/tables.hpp"
 #include "tools/live/teacher.hpp"
 
 #include <algorithm>
 #include <deque>
-#include <filesystem>
-#include <fstream>
 #include <memory>
-#include <sstream>
+#include <optional>
 
 namespace kvtape::live {
 namespace {
@@ -38,10 +37,19 @@ void expect_one_source(const ResultDirectory& directory, const Result& planned) 
                               ", not " + planned.query_source + "; use another --out");
 }
 
+/// Whether there is nothing for a teacher: one decision, over the whole prompt's cache.
+bool decides_once(const LiveRequest& request, const ReplayTask& task) {
+    return request.replay.schedule.once() && task.policy->policy->needs().block == 0;
+}
+
 Plan make_plan(const ResultDirectory& directory,
+               const LiveTables& tables,
                const LiveRequest& request,
                std::span<const ReplayTask> tasks,
                const Origin& origin) {
+    std::vector<std::string> sequences;
+    for (const std::int32_t sequence : request.replay.sequences)
+        sequences.push_back(request.replay.trace->sequence(sequence).name);
     std::vector<Result> results;
     for (const ReplayTask& task : tasks)
         for (const Budget& budget : task.budgets)
@@ -54,8 +62,11 @@ Plan make_plan(const ResultDirectory& directory,
         for (const Budget& budget : task.budgets) {
             Result planned = planned_result(request.replay, *task.policy, budget);
             expect_one_source(directory, planned);
-            if (directory.holds(planned, request.replay))
+            if (directory.holds(planned, request.replay)) {
+                tables.expect_rows(
+                    planned, sequences, request.teacher && !decides_once(request, task));
                 continue;
+            }
             missing.budgets.push_back(budget);
             lanes.push_back({.planned = planned,
                              .writer = std::make_unique<ResultWriter>(
@@ -68,44 +79,6 @@ Plan make_plan(const ResultDirectory& directory,
         plan.lanes.push_back(std::move(lanes));
     }
     return plan;
-}
-
-std::string content(const std::filesystem::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();
-    return text.str();
-}
-
-/// `fresh` with those records of the table that is there which it does not replace: records agree
-/// in policy, budget, schedule and sequence (columns 0, 2, 3 and 4).
-std::string merged_table(const ResultDirectory& directory,
-                         const std::string& name,
-                         const std::string& fresh) {
-    const std::filesystem::path path = directory.path() / name;
-    if (!std::filesystem::exists(path))
-        return fresh;
-    const auto old = parse_csv(content(path), path.string());
-    const auto now = parse_csv(fresh, name);
-    if (old.empty() || old.front() != now.front())
-        throw format_error("reading " + path.string() +
-                           ": it has other columns than this kvtape writes; use another --out");
-    const auto key = [](const std::vector<std::string>& record) {
-        return std::vector<std::string>{record[0], record[2], record[3], record[4]};
-    };
-    Csv table(fresh.substr(0, fresh.find('\n')));
-    const auto add = [&](const std::vector<std::string>& record) {
-        for (const std::string& field : record)
-            table.field(field);
-        table.end_row();
-    };
-    for (std::size_t i = 1; i < old.size(); ++i)
-        if (std::none_of(now.begin() + 1, now.end(), [&](const auto& record) {
-                return key(record) == key(old[i]);
-            }))
-            add(old[i]);
-    std::for_each(now.begin() + 1, now.end(), add);
-    return table.text();
 }
 
 /// All lanes of a plan over one sequence after the other.
@@ -144,7 +117,7 @@ class Runs {
     }
 
     LiveReport report;
-    Csv teacher{"policy,parameters,budget,schedule,sequence,jaccard,identical"};
+    Csv teacher{teacher_header};
 
   private:
     void note_teacher(const AnswerRow& row, const TeacherFed& fed) {
@@ -180,6 +153,28 @@ class Runs {
     std::int64_t done_ = 0, steps_ = 0;
 };
 
+/// Writes what the lanes have. The tables come first: a decision file says that its rows are there.
+void keep(
+    ResultDirectory& directory, const LiveTables& tables, Plan& plan, Runs& runs, bool teacher) {
+    std::vector<ResultWriter*> writers;
+    for (std::vector<Lane>& lanes : plan.lanes)
+        for (Lane& lane : lanes) {
+            if (lane.rows.empty())
+                continue;
+            writers.push_back(lane.writer.get());
+            std::move(lane.rows.begin(), lane.rows.end(), std::back_inserter(runs.report.rows));
+        }
+    if (writers.empty())
+        return;
+    tables.write(runs.report.rows, teacher ? runs.teacher.text() : std::string());
+    std::vector<Result> there = directory.results();
+    for (ResultWriter* writer : writers)
+        there.push_back(writer->finish());
+    directory.write_index(there);
+    directory.reload();
+    directory.write_index(directory.results());
+}
+
 }  // namespace
 
 std::string as_json(const LiveReport& report, const std::string& out) {
@@ -211,26 +206,23 @@ LiveReport run_into(ResultDirectory& directory,
     check_feasible(request.replay, tasks);
     const Origin origin{.producer = request.producer,
                         .loop = "live-" + request.setting.model->backend().name()};
-    Plan plan = make_plan(directory, request, tasks, origin);
+    const LiveTables tables(directory);
+    Plan plan = make_plan(directory, tables, request, tasks, origin);
     Runs runs(request, plan, report);
-    for (const std::int32_t sequence : request.replay.sequences)
-        runs.over(sequence);
-    std::vector<Result> there = directory.results();
-    for (std::vector<Lane>& lanes : plan.lanes)
-        for (Lane& lane : lanes) {
-            there.push_back(lane.writer->finish());
-            std::move(lane.rows.begin(), lane.rows.end(), std::back_inserter(runs.report.rows));
-        }
-    const auto write = [&](const std::string& name, const std::string& text) {
-        directory.write(name, merged_table(directory, name, text));
-    };
-    write("answers.csv", answers_csv(runs.report.rows));
-    write("cache.csv", cache_csv(runs.report.rows));
-    if (request.teacher)
-        write("teacher.csv", runs.teacher.text());
-    directory.write_index(there);
-    directory.reload();
-    directory.write_index(directory.results());
+    std::optional<Error> failure;
+    try {
+        for (const std::int32_t sequence : request.replay.sequences)
+            runs.over(sequence);
+    } catch (const Error& error) {
+        failure = error;
+    }
+    keep(directory, tables, plan, runs, request.teacher);
+    if (failure) {
+        if (!runs.report.rows.empty())
+            failure->add("running live into " + directory.path().string() +
+                         ", where the sequences that were finished stay");
+        throw *failure;
+    }
     return std::move(runs.report);
 }
 

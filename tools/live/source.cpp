@@ -4,10 +4,13 @@
 #include "core/json.hpp"
 #include "tools/recording.hpp"
 #include "tools/second_pass.hpp"
+#include "tools/visible_text.hpp"
 
+#include <algorithm>
 #include <numeric>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace kvtape::live {
 namespace {
@@ -40,6 +43,29 @@ void expect_same_model(const TraceInfo& recorded, const TraceInfo& running) {
     }
 }
 
+/// Without leading spaces, which some tokenisers drop at the beginning of a text.
+std::string_view word_of(std::string_view text) {
+    return text.substr(std::min(text.find_first_not_of(' '), text.size()));
+}
+
+/// Token ids mean nothing by themselves: another tokeniser has the same ids. Special tokens have no
+/// text, and characters beyond ASCII may be shared by several tokens; the rest says enough.
+void expect_same_tokens(const SequenceInfo& sequence, const model::Tokenizer& tokenizer) {
+    for (std::size_t i = 0; i < sequence.tokens.size(); ++i) {
+        const auto begin = static_cast<std::size_t>(sequence.text_offsets[i]);
+        const auto end = static_cast<std::size_t>(sequence.text_offsets[i + 1]);
+        const std::string_view then = std::string_view(sequence.text).substr(begin, end - begin);
+        const std::string now = tokenizer.bytes_of(sequence.tokens[i]);
+        const bool plain = std::all_of(then.begin(), then.end(), [](char c) { return c > 0; });
+        if (then.empty() || !plain || word_of(then) == word_of(now))
+            continue;
+        throw format_error("running sequence " + sequence.name + " of a trace: its token " +
+                           std::to_string(sequence.tokens[i]) + " stands for \"" +
+                           visible_text(then) + "\", and for \"" + visible_text(now) +
+                           "\" in this tokenizer.json; give the model of the trace with --model");
+    }
+}
+
 }  // namespace
 
 Source::Source(const Trace& recorded,
@@ -59,6 +85,7 @@ Source::Source(const Trace& recorded,
                                    " is outside the model's vocabulary of " +
                                    std::to_string(model.config().vocabulary) +
                                    "; give the model of the trace with --model");
+        expect_same_tokens(sequence, tokenizer);
         sequence.query_positions.resize(sequence.tokens.size());
         std::iota(sequence.query_positions.begin(), sequence.query_positions.end(), 0);
         sequence.replay_chunks = SecondPass::layout(

@@ -1,4 +1,5 @@
 #include "core/error.hpp"
+#include "core/json.hpp"
 #include "model/transformer.hpp"
 #include "tools/device.hpp"
 #include "tools/live/run_into.hpp"
@@ -79,6 +80,35 @@ std::string accuracy_table(const std::vector<live::AnswerRow>& rows) {
     return text_table(table);
 }
 
+/// What all answers of a directory have in common.
+Json settings_of(const model::Backend& backend,
+                 const std::filesystem::path& model,
+                 Position max_new_tokens) {
+    return {{"device", backend.name()},
+            {"dtype", std::string(name_of(backend.element_type()))},
+            {"model", std::filesystem::weakly_canonical(model).string()},
+            {"max_new_tokens", max_new_tokens}};
+}
+
+/// Answers of two settings in one directory would be compared as if they were alike.
+void expect_settings(const ResultDirectory& directory, const Json& settings) {
+    if (directory.results().empty())
+        return;
+    Json record;
+    try {
+        record = read_run_record(directory.path());
+    } catch (const Error&) {
+        return;  // A run that was stopped before it wrote one.
+    }
+    const Json* then = record.is_object() && record.contains("live") ? &record["live"] : nullptr;
+    for (const auto& [name, value] : settings.items())
+        if (then != nullptr && then->is_object() && then->contains(name) && (*then)[name] != value)
+            throw usage_error("running live into " + directory.path().string() +
+                              ": its answers were computed with " + name + ' ' +
+                              to_text((*then)[name]) + ", not " + to_text(value) +
+                              "; use another --out");
+}
+
 int run(const Invocation& invocation) {
     const auto& values = invocation.values;
     const std::filesystem::path out = values["out"].as<std::string>();
@@ -121,6 +151,8 @@ int run(const Invocation& invocation) {
     live::expect_held_attention(tasks);
     const Clock::time_point begin = Clock::now();
     ResultDirectory directory(out, source, Loop::live);
+    const Json settings = settings_of(*backend, folder, max_new_tokens);
+    expect_settings(directory, settings);
     std::optional<Progress> progress;
     const live::LiveReport report =
         live::run_into(directory, request, tasks, [&](std::int64_t done, std::int64_t all) {
@@ -134,7 +166,9 @@ int run(const Invocation& invocation) {
     record["seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
     record["generated_tokens"] = report.generated;
     record["decode_seconds"] = report.decode_seconds;
-    directory.write("run.json", record.dump(2) + "\n");
+    record["live"] = settings;
+    if (!report.rows.empty())
+        directory.write("run.json", record.dump(2) + "\n");
     if (invocation.common.json)
         std::cout << live::as_json(report, out.string()) << '\n';
     else if (report.rows.empty())

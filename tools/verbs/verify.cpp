@@ -71,6 +71,7 @@ struct AgreementTables {
 
   private:
     void add_head(const ResultPair& pair, const PairAgreement& found, const HeadAgreement& head) {
+        const std::vector<Block>& blocks = found.blocks.at(head.sequence);
         for (std::size_t block = 0; block < head.blocks.size(); ++block) {
             const SetSizes& sizes = head.blocks[block];
             begin_row(agreement, pair)
@@ -78,7 +79,7 @@ struct AgreementTables {
                 .field(std::int64_t{head.layer})
                 .field(std::int64_t{head.kv_head})
                 .field(static_cast<std::int64_t>(block))
-                .field(std::int64_t{found.longest[block].end})
+                .field(std::int64_t{blocks[block].end})
                 .field(sizes.a)
                 .field(sizes.b)
                 .field(sizes.jaccard())
@@ -98,7 +99,11 @@ struct AgreementTables {
 
     /// The mean over heads of every sequence that got that far, then over sequences.
     void add_drift(const ResultPair& pair, const PairAgreement& found) {
-        for (std::size_t block = 0; block < found.longest.size(); ++block) {
+        std::vector<Block> longest;
+        for (const auto& [sequence, blocks] : found.blocks)
+            if (blocks.size() > longest.size())
+                longest = blocks;
+        for (std::size_t block = 0; block < longest.size(); ++block) {
             std::map<std::string, std::pair<double, int>> sums;
             for (const HeadAgreement& head : found.heads)
                 if (block < head.blocks.size()) {
@@ -112,7 +117,7 @@ struct AgreementTables {
             const Interval mean = bootstrap.mean(means);
             begin_row(drift, pair)
                 .field(static_cast<std::int64_t>(block))
-                .field(std::int64_t{found.longest[block].decoding ? 1 : 0})
+                .field(std::int64_t{longest[block].decoding ? 1 : 0})
                 .field(std::ssize(means))
                 .field(mean.mean)
                 .field(defined(mean.low))
@@ -219,6 +224,12 @@ int run(const Invocation& invocation) {
     if (fs::exists(a / "recall.csv") && fs::exists(b / "answers.csv")) {
         calibration = calibrate_directories(a, b, invocation.common.threads);
         write("calibration.csv", calibration_csv(calibration));
+    } else {
+        // One of an earlier call would speak of other results.
+        fs::remove(out / "calibration.csv", failure);
+        if (!invocation.common.quiet)
+            std::cerr << "kvtape: verifying: no calibration, which needs recall.csv in "
+                      << a.string() << " and answers.csv in " << b.string() << '\n';
     }
     if (invocation.common.json) {
         Json metrics = Json::array();
