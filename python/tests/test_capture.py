@@ -25,8 +25,9 @@ def tokenizer() -> Any:
 
 def load(dtype: str) -> Any:
     torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=getattr(torch, dtype))
-    return model.eval()
+    argument = "torch_dtype" if transformers.__version__.startswith("4.") else "dtype"
+    asked = {argument: getattr(torch, dtype)}
+    return transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, **asked).eval()
 
 
 def places(sequence: kvtape.Sequence, kind: kvtape.SpanKind) -> Iterator[tuple[int, int]]:

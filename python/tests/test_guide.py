@@ -1,0 +1,50 @@
+"""docs/guide-python.md: its blocks run in order and print what stands under them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Program
+
+GUIDE = ROOT / "docs" / "guide-python.md"
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+DECIMAL = r"\d+\.\d+"
+
+
+def missing(code: str) -> list[str]:
+    """Modules that a block says it needs and that are not there."""
+    named = re.match(r"# needs ([\w, ]+)\n", code)
+    return [name for name in named[1].split(", ") if not importlib.util.find_spec(name)] if named else []
+
+
+def test_the_guide_prints_what_it_says(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"root": ROOT}
+    printed = []
+    blocks = BLOCK.findall(GUIDE.read_text())
+    assert len(blocks) >= 7
+    for code, expected in blocks:
+        if missing(code):
+            continue
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(code, str(GUIDE), "exec"), names)
+        printed.append(out.getvalue())
+        if "KVTAPE_SHOW_GUIDE" not in os.environ:
+            assert re.split(DECIMAL, out.getvalue()) == re.split(DECIMAL, expected)
+            # Another processor may add in another order and swap two tokens at a cut.
+            found, wanted = (map(float, re.findall(DECIMAL, text)) for text in (out.getvalue(), expected))
+            assert list(found) == pytest.approx(list(wanted), abs=0.03)
+    if "KVTAPE_SHOW_GUIDE" in os.environ:
+        Path(os.environ["KVTAPE_SHOW_GUIDE"]).write_text("\f".join(printed))
