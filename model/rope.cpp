@@ -2,6 +2,7 @@
 
 #include "model/fields.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -38,20 +39,71 @@ void scale_llama3(const Fields& scaling, std::vector<double>& frequencies) {
     }
 }
 
-void scale(const Fields& scaling, std::vector<double>& frequencies) {
+/// YaRN's temperature: 0.1 m ln(s) + 1 (Peng et al., arXiv:2309.00071, section 3.4).
+double yarn_magnitude(double factor, double scale) {
+    return factor <= 1.0 ? 1.0 : 0.1 * scale * std::log(factor) + 1.0;
+}
+
+double yarn_attention_scale(const Fields& scaling, double factor) {
+    if (scaling.find("attention_factor") != nullptr)
+        return scaling.positive("attention_factor", largest_factor);
+    if (scaling.find("mscale") != nullptr && scaling.find("mscale_all_dim") != nullptr)
+        return yarn_magnitude(factor, scaling.positive("mscale", largest_factor)) /
+               yarn_magnitude(factor, scaling.positive("mscale_all_dim", largest_factor));
+    return yarn_magnitude(factor, 1.0);
+}
+
+/// YaRN (arXiv:2309.00071, section 3.2): pairs that turn more than `beta_fast` times over the
+/// original context stay, those that turn less than `beta_slow` times are slowed by `factor`, with
+/// a linear blend over the pairs between them.
+void scale_yarn(const Fields& scaling, Config& config) {
+    const double factor = scaling.positive("factor", largest_factor);
+    const auto original = static_cast<double>(
+        scaling.integer("original_max_position_embeddings", 1, std::int64_t{1} << 30));
+    const double fast = scaling.positive("beta_fast", largest_factor, 32.0);
+    const double slow = scaling.positive("beta_slow", largest_factor, 1.0);
+    if (fast < slow)
+        scaling.refuse("beta_fast", "must not be smaller than beta_slow");
+    const double dim = config.head_dim;
+    const auto pair_of = [&](double turns) {
+        return dim * std::log(original / (turns * 2.0 * std::numbers::pi)) /
+               (2.0 * std::log(config.rope_theta));
+    };
+    double first = pair_of(fast), last = pair_of(slow);
+    if (scaling.flag("truncate", true)) {
+        first = std::floor(first);
+        last = std::ceil(last);
+    }
+    first = std::max(first, 0.0);
+    last = std::min(last, dim - 1.0);
+    if (first == last)
+        last += 0.001;  // No division by zero.
+    for (std::size_t i = 0; i < config.inverse_frequencies.size(); ++i) {
+        double& frequency = config.inverse_frequencies[i];
+        const double slowed =
+            std::clamp((static_cast<double>(i) - first) / (last - first), 0.0, 1.0);
+        frequency = slowed * frequency / factor + (1.0 - slowed) * frequency;
+    }
+    config.rope_attention_scale = yarn_attention_scale(scaling, factor);
+}
+
+void scale(const Fields& scaling, Config& config) {
     const std::string type = scaling.text("rope_type", scaling.text("type", "default"));
+    if (type == "default")
+        return;
     if (type == "llama3")
-        return scale_llama3(scaling, frequencies);
+        return scale_llama3(scaling, config.inverse_frequencies);
+    if (type == "yarn")
+        return scale_yarn(scaling, config);
     if (type == "linear") {
         const double factor = scaling.positive("factor", largest_factor);
-        for (double& frequency : frequencies)
+        for (double& frequency : config.inverse_frequencies)
             frequency /= factor;
         return;
     }
-    if (type != "default")
-        scaling.refuse("rope_type",
-                       "is " + Fields::shown(Json(type)) +
-                           ", which kvtape does not know; it knows default, linear and llama3");
+    scaling.refuse("rope_type",
+                   "is " + Fields::shown(Json(type)) +
+                       ", which kvtape does not know; it knows default, linear, llama3 and yarn");
 }
 
 }  // namespace
@@ -74,7 +126,7 @@ void read_rope(const Json& fields, std::string_view what, Config& config) {
     if (scaling.positive("partial_rotary_factor", 1.0, 1.0) < 1.0)
         scaling.refuse("partial_rotary_factor", "is below 1, which kvtape does not know");
     config.inverse_frequencies = plain_frequencies(config.rope_theta, config.head_dim);
-    scale(scaling, config.inverse_frequencies);
+    scale(scaling, config);
 }
 
 Json Config::rope() const {

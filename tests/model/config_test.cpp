@@ -106,7 +106,7 @@ TEST_CASE("fields that change the arithmetic are read", "[model][config]") {
 TEST_CASE("scaled frequencies equal those of transformers, in both spellings", "[model][config]") {
     std::ifstream file(source_dir / "tests/model/data/rope.json");
     const Json cases = Json::parse(file);
-    REQUIRE(cases.size() == 3);
+    REQUIRE(cases.size() == 7);
     for (const Json& expected : cases) {
         Json old_style = small();
         old_style["head_dim"] = expected["head_dim"];
@@ -116,7 +116,10 @@ TEST_CASE("scaled frequencies equal those of transformers, in both spellings", "
         new_style["rope_parameters"] = expected["rope_scaling"];
         new_style["rope_parameters"]["rope_theta"] = expected["rope_theta"];
         for (const Json& style : {old_style, new_style}) {
-            const std::vector<double> found = parse(style).inverse_frequencies;
+            const Config config = parse(style);
+            const std::vector<double>& found = config.inverse_frequencies;
+            CHECK(config.rope_attention_scale ==
+                  Approx(expected["attention_scale"].get<double>()).epsilon(1e-12));
             REQUIRE(found.size() == expected["inv_freq"].size());
             for (std::size_t i = 0; i < found.size(); ++i)
                 CHECK(found[i] == Approx(expected["inv_freq"][i].get<double>()).epsilon(1e-6));
@@ -182,7 +185,17 @@ TEST_CASE("a configuration that kvtape cannot run is refused with the field's na
         CHECK_THAT(refusal(name, value), Contains(name));
     }
     CHECK_THAT(refusal("architectures", {"MambaForCausalLM"}), Contains("MambaForCausalLM"));
-    CHECK_THAT(refusal("rope_scaling", {{"rope_type", "yarn"}, {"factor", 2}}), Contains("yarn"));
+    CHECK_THAT(refusal("rope_scaling", {{"rope_type", "longrope"}, {"factor", 2}}),
+               Contains("longrope"));
+    CHECK_THAT(refusal("rope_scaling", {{"rope_type", "yarn"}, {"factor", 2}}),
+               Contains("original_max_position_embeddings"));
+    CHECK_THAT(refusal("rope_scaling",
+                       {{"rope_type", "yarn"},
+                        {"factor", 2},
+                        {"original_max_position_embeddings", 64},
+                        {"beta_fast", 1},
+                        {"beta_slow", 2}}),
+               Contains("beta_fast"));
     CHECK_THAT(refusal("rope_scaling", {{"type", "linear"}}), Contains("factor"));
     CHECK_THAT(refusal("rope_scaling", {{"type", "linear"}, {"factor", 0}}), Contains("factor"));
     CHECK_THAT(refusal("rope_scaling", "linear"), Contains("object"));
