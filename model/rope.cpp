@@ -64,6 +64,8 @@ void scale_yarn(const Fields& scaling, Config& config) {
     const double slow = scaling.positive("beta_slow", largest_factor, 1.0);
     if (fast < slow)
         scaling.refuse("beta_fast", "must not be smaller than beta_slow");
+    if (config.rope_theta <= 1.0)
+        scaling.refuse("rope_theta", "must be larger than 1 for yarn");
     const double dim = config.head_dim;
     const auto pair_of = [&](double turns) {
         return dim * std::log(original / (turns * 2.0 * std::numbers::pi)) /

@@ -196,6 +196,12 @@ TEST_CASE("a configuration that kvtape cannot run is refused with the field's na
                         {"beta_fast", 1},
                         {"beta_slow", 2}}),
                Contains("beta_fast"));
+    CHECK_THAT(refusal("rope_parameters",
+                       {{"rope_type", "yarn"},
+                        {"factor", 2},
+                        {"original_max_position_embeddings", 64},
+                        {"rope_theta", 1}}),
+               Contains("rope_theta"));
     CHECK_THAT(refusal("rope_scaling", {{"type", "linear"}}), Contains("factor"));
     CHECK_THAT(refusal("rope_scaling", {{"type", "linear"}, {"factor", 0}}), Contains("factor"));
     CHECK_THAT(refusal("rope_scaling", "linear"), Contains("object"));
