@@ -24,8 +24,20 @@ struct Architecture {
     std::string_view name;
     bool qkv_bias = false;  ///< even without `attention_bias`
     bool qk_norm = false;
+    bool late_windows = false;  ///< only on request, and from layer `max_window_layers` on
 };
-constexpr std::array known{Architecture{.name = "LlamaForCausalLM"}};
+constexpr std::array known{
+    Architecture{.name = "LlamaForCausalLM"},
+    Architecture{.name = "MistralForCausalLM"},
+    Architecture{.name = "Qwen2ForCausalLM", .qkv_bias = true, .late_windows = true},
+    Architecture{.name = "Qwen3ForCausalLM", .qk_norm = true, .late_windows = true}};
+
+std::string known_names() {
+    std::string names;
+    for (const Architecture& architecture : known)
+        names += (names.empty() ? "" : ", ") + std::string(architecture.name);
+    return names;
+}
 
 const Architecture& architecture_of(const Fields& root) {
     const Json* names = root.find("architectures");
@@ -40,7 +52,7 @@ const Architecture& architecture_of(const Fields& root) {
     if (found == known.end())
         root.refuse("architectures",
                     "is " + Fields::shown(names->front()) +
-                        ", which kvtape does not run; it runs LlamaForCausalLM");
+                        ", which kvtape does not run; it runs " + known_names());
     return *found;
 }
 
@@ -79,15 +91,24 @@ void refuse_unknown_arithmetic(const Fields& root) {
                     "is present, but kvtape reads float32, float16 and bfloat16 weights only");
 }
 
-std::vector<std::optional<Position>> windows(const Fields& root, std::int32_t layers) {
+std::vector<std::optional<Position>> windows(const Fields& root,
+                                             const Architecture& architecture,
+                                             std::int32_t layers) {
     std::optional<Position> window;
-    if (root.find("sliding_window") != nullptr && root.flag("use_sliding_window", true))
+    if (root.find("sliding_window") != nullptr &&
+        root.flag("use_sliding_window", !architecture.late_windows))
         window = static_cast<Position>(
             root.integer("sliding_window", 1, std::numeric_limits<Position>::max()));
     std::vector<std::optional<Position>> all(static_cast<std::size_t>(layers), window);
     const Json* types = root.find("layer_types");
-    if (types == nullptr)
+    if (types == nullptr) {
+        if (window && architecture.late_windows)
+            std::fill_n(
+                all.begin(),
+                std::min<std::int64_t>(layers, root.integer("max_window_layers", 0, most_layers)),
+                std::nullopt);
         return all;
+    }
     if (!types->is_array() || types->size() != all.size())
         root.refuse("layer_types", "must name one type for each of the layers");
     for (std::size_t i = 0; i < all.size(); ++i) {
@@ -154,7 +175,7 @@ Config Config::parse(std::string_view json, std::string_view what) {
     config.qk_norm = architecture.qk_norm;
     config.stored_type = read_stored_type(root);
     config.stop_tokens = read_stop_tokens(root, config.vocabulary);
-    config.sliding_window = windows(root, config.layers);
+    config.sliding_window = windows(root, architecture, config.layers);
     read_rope(fields, what, config);
     return config;
 }

@@ -103,6 +103,21 @@ TEST_CASE("fields that change the arithmetic are read", "[model][config]") {
     CHECK_THROWS_AS(parse(mixed), Error);
 }
 
+TEST_CASE("Qwen's windows are for the layers that ask for them", "[model][config]") {
+    Json fields = small();
+    fields["architectures"] = {"Qwen2ForCausalLM"};
+    fields["num_hidden_layers"] = 3;
+    fields["sliding_window"] = 40;
+    const std::optional<Position> none;
+    CHECK(parse(fields).sliding_window == std::vector<std::optional<Position>>{none, none, none});
+    fields["use_sliding_window"] = true;
+    CHECK_THROWS_AS(parse(fields), Error);
+    fields["max_window_layers"] = 2;
+    CHECK(parse(fields).sliding_window == std::vector<std::optional<Position>>{none, none, 40});
+    CHECK(parse(fields).qkv_bias);
+    CHECK_FALSE(parse(fields).output_bias);
+}
+
 TEST_CASE("scaled frequencies equal those of transformers, in both spellings", "[model][config]") {
     std::ifstream file(source_dir / "tests/model/data/rope.json");
     const Json cases = Json::parse(file);

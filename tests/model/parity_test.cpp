@@ -11,6 +11,7 @@
 #include <iterator>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <string>
 
 using namespace kvtape;
@@ -20,11 +21,14 @@ namespace {
 
 const std::filesystem::path source_dir = KVTAPE_SOURCE_DIR;
 
-/// What transformers computed: the committed vectors, or those that tests/parity/run.sh just made.
-Json vectors() {
-    const char* fresh = std::getenv("KVTAPE_PARITY_VECTORS");
-    const std::filesystem::path path =
-        fresh != nullptr ? fresh : source_dir / "tests/parity/vectors.json";
+/// The committed file or folder, or the one that tests/parity/run.sh just made.
+std::filesystem::path made(const char* fresh, const char* committed) {
+    const char* path = std::getenv(fresh);
+    return path != nullptr ? std::filesystem::path(path) : source_dir / committed;
+}
+
+/// What transformers computed.
+Json vectors(const std::filesystem::path& path) {
     std::ifstream file(path);
     REQUIRE(file);
     return parse_json(std::string(std::istreambuf_iterator<char>(file), {}), path.string());
@@ -102,7 +106,8 @@ Statistics statistics_of(std::size_t head,
                          const Recorder::Layer& recorded,
                          const std::vector<float>& keys,
                          Position limit,
-                         const Shape& shape) {
+                         const Shape& shape,
+                         std::optional<Position> window) {
     const auto length = static_cast<Position>(recorded.queries.size());
     const auto kv_head = static_cast<std::int64_t>(head) / shape.group();
     Statistics statistics;
@@ -111,7 +116,8 @@ Statistics statistics_of(std::size_t head,
         const float* query =
             recorded.queries.at(row).data() + static_cast<std::int64_t>(head) * shape.head_dim;
         std::vector<double> logits;
-        for (Position key = 0; key <= row; ++key)
+        const Position first = window ? std::max(0, row - *window + 1) : 0;
+        for (Position key = first; key <= row; ++key)
             logits.push_back(shape.softmax_scale *
                              reference::dot(query,
                                             keys.data() + (kv_head * length + key) * shape.head_dim,
@@ -124,7 +130,8 @@ Statistics statistics_of(std::size_t head,
         for (const double logit : logits)
             statistics.largest_logit = std::max(statistics.largest_logit, std::abs(logit));
         for (std::size_t key = 0; key < logits.size() && row < limit; ++key)
-            statistics.column_sums[key] += std::exp(logits[key] - statistics.logsumexp.back());
+            statistics.column_sums[static_cast<std::size_t>(first) + key] +=
+                std::exp(logits[key] - statistics.logsumexp.back());
     }
     return statistics;
 }
@@ -135,10 +142,17 @@ void check_statistics(const Json& expected,
                       const Recorder::Layer& recorded,
                       const std::vector<float>& keys,
                       const KvCache& cache,
-                      const Shape& shape,
+                      const Config& config,
                       Position limit) {
+    const Shape shape = config.shape(ElementType::float32);
     const auto head = expected["head"].get<std::size_t>();
-    const Statistics exact = statistics_of(head, recorded, keys, limit, shape);
+    const Statistics exact =
+        statistics_of(head,
+                      recorded,
+                      keys,
+                      limit,
+                      shape,
+                      config.sliding_window[expected["layer"].get<std::size_t>()]);
     const std::vector<float> columns = cache.column_sums(expected["layer"].get<std::int32_t>());
     const std::span<const float> sums =
         std::span(columns).subspan(head * exact.column_sums.size(), exact.column_sums.size());
@@ -166,8 +180,9 @@ void check_statistics(const Json& expected,
 void check_layer(const Json& expected,
                  const Recorder::Layer& recorded,
                  const KvCache& cache,
-                 const Shape& shape,
+                 const Config& config,
                  Position limit) {
+    const Shape shape = config.shape(ElementType::float32);
     const auto layer = expected["layer"].get<std::int32_t>();
     const Position length = cache.length();
     const auto cached = [&](const std::vector<float>& all) {
@@ -184,34 +199,60 @@ void check_layer(const Json& expected,
     const std::vector<float> values = cache.values(layer);
     CHECK(row_error(expected["values"], cached(values)) < 1e-4);
 
-    check_statistics(expected, recorded, keys, cache, shape, limit);
+    check_statistics(expected, recorded, keys, cache, config, limit);
+}
+
+/// One prompt, in two pieces.
+void check_prompt(Transformer& model, const Json& prompt) {
+    const auto ids = prompt["ids"].get<std::vector<std::int32_t>>();
+    const auto part = prompt["part"].get<std::size_t>();
+    CAPTURE(ids.size());
+    KvCache cache(model, static_cast<Position>(part));
+    Recorder recorder;
+    const std::span<const std::int32_t> all(ids);
+    std::vector<float> logits = model.forward(all.first(part), cache, &recorder);
+    CHECK(logit_error(logits, prompt["part_logits"]) < 1e-4);
+    if (part < ids.size())
+        logits = model.forward(all.subspan(part), cache, &recorder);
+    CHECK(logit_error(logits, prompt["logits"]) < 1e-4);
+    for (const Json& layer : prompt["layers"])
+        check_layer(layer,
+                    recorder.layers.at(layer["layer"].get<std::int32_t>()),
+                    cache,
+                    model.config(),
+                    static_cast<Position>(part));
 }
 
 }  // namespace
 
 TEST_CASE("logits, keys, values, queries and attention statistics agree with transformers",
           "[model][parity]") {
-    const Json prompts = vectors();
+    const Json prompts = vectors(made("KVTAPE_PARITY_VECTORS", "tests/parity/vectors.json"));
     REQUIRE(prompts.size() == 32);
     const auto backend = cpu_backend(ElementType::float32, 2);
     auto model = Transformer::load(source_dir / "data/needle-model", *backend);
-    for (const Json& prompt : prompts) {
-        const auto ids = prompt["ids"].get<std::vector<std::int32_t>>();
-        const auto part = prompt["part"].get<std::size_t>();
-        CAPTURE(ids.size());
-        KvCache cache(model, static_cast<Position>(part));
-        Recorder recorder;
-        const std::span<const std::int32_t> all(ids);
-        std::vector<float> logits = model.forward(all.first(part), cache, &recorder);
-        CHECK(logit_error(logits, prompt["part_logits"]) < 1e-4);
-        if (part < ids.size())
-            logits = model.forward(all.subspan(part), cache, &recorder);
-        CHECK(logit_error(logits, prompt["logits"]) < 1e-4);
-        for (const Json& layer : prompt["layers"])
-            check_layer(layer,
-                        recorder.layers.at(layer["layer"].get<std::int32_t>()),
-                        cache,
-                        model.shape(),
-                        static_cast<Position>(part));
+    for (const Json& prompt : prompts)
+        check_prompt(model, prompt);
+}
+
+TEST_CASE("every family agrees with transformers", "[model][parity]") {
+    const std::filesystem::path families =
+        made("KVTAPE_PARITY_FAMILIES", "tests/model/data/families");
+    for (const char* family : {"llama2",
+                               "llama3",
+                               "llama-linear",
+                               "llama-biased",
+                               "llama-yarn",
+                               "mistral",
+                               "qwen2",
+                               "qwen2-window",
+                               "qwen3"}) {
+        CAPTURE(family);
+        const Json prompts = vectors(families / family / "vectors.json");
+        REQUIRE(prompts.size() == 6);
+        const auto backend = cpu_backend(ElementType::float32, 2);
+        auto model = Transformer::load(families / family, *backend);
+        for (const Json& prompt : prompts)
+            check_prompt(model, prompt);
     }
 }
