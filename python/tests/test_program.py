@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from pathlib import Path
 
 import kvtape
 import pytest
-from conftest import Program
+from conftest import ROOT, Program
 from kvtape import program as module
 
 
@@ -66,6 +67,13 @@ def test_the_program_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "kvtape").write_text("#!/bin/sh\necho own copy\n")
     (tmp_path / "kvtape").chmod(0o755)
     assert kvtape.run(["--version"]).stdout == "own copy\n"
+
+
+def test_versions_agree(program: Program) -> None:
+    project = (ROOT / "python" / "pyproject.toml").read_text()
+    stated = re.findall(r'^version = "(.*)"$', project, re.MULTILINE)
+    assert stated == [kvtape.__version__]
+    assert program("--version").stdout == f"kvtape {kvtape.__version__}\n"
 
 
 def test_pandas_is_asked_for_only_by_tables(

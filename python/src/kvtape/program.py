@@ -8,10 +8,11 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kvtape.errors import KvtapeError, UsageError, system_reason
 
@@ -97,6 +98,14 @@ def find_program(program: str | os.PathLike[str] | None = None) -> str:
             "looking for the program kvtape: it is not on PATH; build it (./dev build) and let KVTAPE name it"
         )
     return found
+
+
+def main() -> NoReturn:
+    """The command `kvtape` of an installed wheel: its own copy, which takes the place of Python."""
+    try:
+        os.execv(_OWN_COPY, ["kvtape", *sys.argv[1:]])
+    except OSError as error:
+        sys.exit(f"kvtape: starting {_OWN_COPY}: {system_reason(error)}; install the package again")
 
 
 def run(
