@@ -144,7 +144,7 @@ class BiasMeasure final : public Measure {
 
     std::string error_of(std::size_t result, HeadGroup group, bool constants) const {
         if (grids_[result].by_sequence(scored, group).empty())
-            return "no scores stored (replay --scores)";
+            return "no scores stored (replay --scores): tokens that a rule keeps are counted in";
         if (constants)
             return "constant scores";
         const bool free = !grids_[result].by_sequence(correlation, group).empty();

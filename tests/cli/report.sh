@@ -70,6 +70,19 @@ echo 'a,b' >foreign/recall.csv
 expect_refusal 3 "no column 'policy'; it is of another version" report foreign
 expect_absent empty/report.html foreign/report.html
 
+# Answers of nothing, or of another recording, are not shown; results that nobody analyzed are named.
+expect_success report all --live absent --out answers.html
+grep -q 'absent holds neither answers\.csv nor agreement\.csv' stderr || complain "a live directory that is not there: $(cat stderr)"
+expect_success record --workload passkey:digits=5 --length 256 --sequences 1 --seed 9 --out other.kvtape.h5 --quiet
+expect_success live --like other.kvtape.h5 --policy full --budget 10% --max-new-tokens 4 --out other --quiet
+expect_success report all --live other --out answers.html --overwrite
+grep -q 'Answers of the running model are left out: other belongs to the trace' stderr ||
+    complain "answers of another recording: $(cat stderr)"
+expect_success analyze looked
+expect_success replay "$small" --policy knorm --budget 10% --out looked
+expect_success report looked --out looked.html
+grep -q 'Not among the analyzed results: knorm at 10%' stderr || complain "results after an analysis: $(cat stderr)"
+
 # One file gone, one damaged, the recording gone: the page is still made and says so.
 rm 'all/h2o@10-.prefill.agnostic.decisions.h5'
 printf 'x' >'all/h2o@25-.prefill.agnostic.decisions.h5'

@@ -53,9 +53,14 @@ Json agreement(const std::filesystem::path& path) {
 
 Json live_tables(Sources& sources) {
     if (sources.live.empty()) {
-        sources.notes.push_back(
-            "Answers of the running model are left out: neither DIR/live nor DIR has them; kvtape "
-            "live and kvtape verify make them, --live names their directory");
+        const bool said =
+            std::any_of(sources.notes.begin(), sources.notes.end(), [](const std::string& note) {
+                return note.starts_with("Answers of the running model");
+            });
+        if (!said)
+            sources.notes.push_back(
+                "Answers of the running model are left out: neither DIR/live nor DIR has them; "
+                "kvtape live and kvtape verify make them, --live names their directory");
         return {};
     }
     Json tables{{"agreement", optional_table(sources, sources.live / "agreement.csv", agreement)}};

@@ -6,8 +6,11 @@
 #include "tools/run_record.hpp"
 #include "trace/reader.hpp"
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
+#include <set>
 
 namespace kvtape::report {
 namespace {
@@ -106,15 +109,71 @@ void find_trace(Sources& sources, const fs::path& asked) {
     });
 }
 
+bool has_live_tables(const fs::path& place) {
+    return is_there(place / "answers.csv") || is_there(place / "agreement.csv");
+}
+
+/// The recording of the results: of the decisions that were opened, or of the trace.
+std::string fingerprint_of(const Sources& sources) {
+    for (const CellFile& file : sources.files)
+        if (file.decisions != nullptr)
+            return file.decisions->info().trace_fingerprint;
+    return sources.trace != nullptr ? sources.trace->info().fingerprint : std::string();
+}
+
+/// Answers are about one recording; which, their decision files say. Tables of `verify --out` have
+/// none beside them.
+void expect_same_recording(const Sources& sources, const fs::path& live) {
+    const std::string expected = fingerprint_of(sources);
+    if (expected.empty() || !is_there(live / "index.csv"))
+        return;
+    const CsvTable index = CsvTable::read(live / "index.csv", {"file"});
+    if (index.rows() == 0)
+        return;
+    const std::string found =
+        open_decisions(live / index.text(0, "file"))->info().trace_fingerprint;
+    if (found != expected)
+        throw format_error(live.string() + " belongs to the trace " + found + ", expected " +
+                           expected);
+}
+
 void find_live(Sources& sources, const fs::path& asked) {
-    if (!asked.empty()) {
-        sources.live = asked;
+    const std::string what = "Answers of the running model are left out";
+    const std::vector<fs::path> places =
+        asked.empty() ? std::vector<fs::path>{sources.directory / "live", sources.directory}
+                      : std::vector<fs::path>{asked};
+    const auto place = std::find_if(places.begin(), places.end(), has_live_tables);
+    if (place == places.end()) {
+        if (!asked.empty())
+            sources.notes.push_back(what + ": --live " + asked.string() +
+                                    " holds neither answers.csv nor agreement.csv");
         return;
     }
-    for (const fs::path& place : {sources.directory / "live", sources.directory})
-        for (const char* table : {"answers.csv", "agreement.csv"})
-            if (sources.live.empty() && is_there(place / table))
-                sources.live = place;
+    attempt(sources.notes, what, [&] {
+        expect_same_recording(sources, *place);
+        sources.live = *place;
+    });
+}
+
+/// A replay into a directory that was analyzed before leaves its results out of those tables.
+void check_analysis(Sources& sources) {
+    const fs::path path = sources.directory / "bias.csv";
+    if (!is_there(path))
+        return;
+    attempt(sources.notes, "bias.csv is left out", [&] {
+        const CsvTable bias = CsvTable::read(path, {"policy", "budget", "schedule"});
+        std::set<std::array<std::string, 3>> analyzed;
+        for (std::size_t row = 0; row < bias.rows(); ++row)
+            analyzed.insert(
+                {bias.text(row, "policy"), bias.text(row, "budget"), bias.text(row, "schedule")});
+        std::string missing;
+        for (const Cell& cell : sources.recall.cells)
+            if (!analyzed.contains({cell.policy, cell.budget, cell.schedule}))
+                missing += (missing.empty() ? "" : ", ") + cell.policy + " at " + cell.budget;
+        if (!missing.empty())
+            sources.notes.push_back("Not among the analyzed results: " + missing +
+                                    "; kvtape analyze adds them");
+    });
 }
 
 }  // namespace
@@ -135,6 +194,7 @@ Sources open_sources(const Request& request) {
     open_files(sources);
     check_fingerprints(sources);
     find_live(sources, request.live);
+    check_analysis(sources);
     return sources;
 }
 

@@ -140,6 +140,23 @@ int exit_code_of(const std::vector<Problem>& problems) {
     return problems.front().kind == ErrorKind::io ? exit_io : exit_format;
 }
 
+/// A table of an earlier call that this one had to leave out would be taken for its own.
+void remove_left_out(const fs::path& directory, const Findings& all) {
+    for (const char* name : {"bias.csv",
+                             "heads.csv",
+                             "damage.csv",
+                             "compare.csv",
+                             "pareto.csv",
+                             "queries.csv",
+                             "paged.csv"})
+        if (std::none_of(all.tables.begin(), all.tables.end(), [&](const FindingsTable& table) {
+                return table.file == name;
+            })) {
+            std::error_code absent;
+            fs::remove(directory / name, absent);
+        }
+}
+
 int run(const Invocation& invocation) {
     const auto& values = invocation.values;
     const fs::path directory = values["dir"].as<std::string>();
@@ -158,6 +175,7 @@ int run(const Invocation& invocation) {
     shown.reset();
     for (const FindingsTable& table : all.tables)
         write_text_file(directory / table.file, table.text);
+    remove_left_out(directory, all);
     print_results(all, directory, invocation.common.json);
     for (const Problem& problem : all.problems)
         std::cerr << "kvtape: " << problem.message << '\n';
