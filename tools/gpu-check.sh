@@ -130,6 +130,15 @@ for tokens in $large; do
         step "memory-large-$tokens" sort --numeric-sort --reverse --unique "$out/memory-$tokens.txt"
     fi
 done
+# What people do today, at a length that its T x T matrices allow; needs PyTorch and transformers.
+if python3 -c 'import torch, transformers' 2>/dev/null; then
+    if [[ $device == cuda ]]; then type=bfloat16; else type=float32; fi
+    step "bench-large-$bench" "$kvtape" bench prompt --model "$out/large" --prompt-tokens "$bench" --repetitions 2 --device "$device"
+    step transformers python3 tests/bench/transformers/prompt.py --model "$out/large" --tokens "$bench" --repetitions 2 \
+        --device "$device" --dtype "$type" --attentions
+else
+    echo 'the comparison with transformers was skipped: python3 has no torch and transformers'
+fi
 rm -rf "$out/large"
 
 python3 - "$out" "$device" <<'PYTHON'
