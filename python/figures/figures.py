@@ -1,12 +1,11 @@
 """Draws the figures of a paper from kvtape's tables.
 
-    python3 python/figures/figures.py --replay DIR [--live DIR] --out FOLDER [--format pdf|png] [--policies NAME ...]
+    python3 python/figures/figures.py --replay DIR [--live DIR] --out FOLDER [--format pdf|png] [--policies NAME,...]
 
-`--replay` is a folder of `kvtape replay`, after `kvtape analyze` for the keep profile; `--live` one of `kvtape live`, after
-`kvtape verify`. Figures whose tables are missing are left out, and the program says which and why:
+Figures whose tables are missing, or of another version, are left out, and the program says which and why:
 
     recall       weighted needle recall against the share that is kept, with 95 % intervals
-    accuracy     right answers of the running model against the budget
+    accuracy     right answers of the running model against the share that is kept, with 95 % intervals (Wilson)
     profile      which positions are kept, against the oracle
     heads        where the needle is kept, layer by KV head
     calibration  what replay predicts against what the running model answers
@@ -23,32 +22,65 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib import ticker  # noqa: E402
 
-# Okabe and Ito's colours, which most colour-blind readers tell apart; then other markers.
+# Okabe and Ito's colours, which most colour-blind readers tell apart. Seven markers beside eight
+# colours give 56 pairs before one comes again.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
 MARKERS = ["o", "s", "^", "v", "D", "P", "X"]
+DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2))]
 WIDTH = 5.5  # inches, a text column
+MOST_WITH_INTERVALS = 8  # policies in one figure
+MOST_MAPS = 9
+TICKS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1]
 
 
 class Missing(Exception):
     """Why a figure cannot be drawn."""
 
 
-def rows_of(folder, name, maker):
+def rows_of(folder, name, maker, texts, numbers=()):
+    """The rows of a table, with these columns; those of `numbers` as floats, NaN where a field is empty."""
     path = folder / name
     if not path.exists():
         raise Missing(f"{path} is not there; {maker} writes it")
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    again = f"write it again with {maker}"
+    rows = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            for column in (*texts, *numbers):
+                if column not in (reader.fieldnames or []):
+                    raise Missing(f"{path} has no column {column}, so another version wrote it; {again}")
+            for row in reader:
+                if None in row or None in row.values():
+                    line = f"line {reader.line_num}: not as many fields as the header"
+                    raise Missing(f"{path}, {line}; {again}")
+                for column in numbers:
+                    row[column] = float(row[column] or "nan")
+                rows.append(row)
+    except (OSError, ValueError, csv.Error) as error:
+        raise Missing(f"{path} cannot be read: {error}; {again}") from error
+    return rows
 
 
-def number(text):
-    return math.nan if text == "" else float(text)
+def summary_rows(replay, *numbers):
+    texts = ("policy", "query_source", "budget", "task")
+    return rows_of(replay, "summary.csv", "kvtape replay", texts, ("sequences", *numbers))
 
 
 def mean(values):
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
+
+
+def wilson(right, total):
+    """Wilson's score interval of a share, at 95 %."""
+    z, found = 1.96, right / total
+    centre = found + z * z / (2 * total)
+    half = z * math.sqrt(found * (1 - found) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0, (centre - half) / scale), min(1, (centre + half) / scale)
 
 
 def share(budget):
@@ -62,30 +94,38 @@ def percent(budget):
     return budget if math.isnan(share(budget)) else f"{100 * share(budget):.3g} %"
 
 
+def nearest(budgets, wanted):
+    """The budget nearest to a share; one in tokens or bytes only where there is no other."""
+    shares = {budget: share(budget) for budget in sorted(budgets)}
+    known = [budget for budget in shares if not math.isnan(shares[budget])]
+    return min(known or shares, key=lambda budget: abs(shares[budget] - wanted))
+
+
 class Looks:
-    """One colour and marker for each policy in all figures."""
+    """The policies that are drawn, and one colour, marker and dash for each in all figures."""
 
     def __init__(self, policies):
         self.policies = sorted(policies, key=lambda name: (name not in ("full", "oracle"), name))
+        self.with_intervals = len(self.policies) <= MOST_WITH_INTERVALS
 
     def of(self, policy):
         index = self.policies.index(policy)
-        return {
-            "color": COLOURS[index % len(COLOURS)],
-            "marker": MARKERS[index // len(COLOURS) % len(MARKERS)],
-        }
+        return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+
+    def line(self, policy):
+        turn = self.policies.index(policy) // len(COLOURS)
+        return {"linestyle": DASHES[turn % len(DASHES)], **self.of(policy)}
 
 
 def named(row):
-    source = row.get("query_source", "agnostic")
+    source = row["query_source"]
     return (
         row["policy"] if source == "agnostic" or row["policy"] == "oracle" else f"{row['policy']} ({source})"
     )
 
 
-def unnamed(policy):
-    """The policy alone: the answers of a running model do not say whose queries decided."""
-    return policy.rsplit(" (", 1)[0]
+def note(figure, text):
+    print(f"{figure}: {text}")
 
 
 def finish(axes, xlabel, ylabel):
@@ -95,119 +135,175 @@ def finish(axes, xlabel, ylabel):
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def legend(figure, axes, count):
+def legend(figure, axes):
+    handles, labels = axes.get_legend_handles_labels()
     figure.legend(
-        *axes.get_legend_handles_labels(),
+        handles,
+        labels,
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         ncols=3,
+        handlelength=3.2,
         frameon=False,
-        fontsize=8 if count < 13 else 6,
+        fontsize=8 if len(labels) < 13 else 7,
     )
 
 
-def draw_recall(replay, _, chosen, looks):
-    cells = collections.defaultdict(lambda: collections.defaultdict(list))
-    for row in rows_of(replay, "summary.csv", "kvtape replay"):
-        cells[named(row)][row["budget"]].append(row)
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    for policy in (name for name in looks.policies if name in cells and chosen(name)):
-        points = []
-        for rows in cells[policy].values():
-            weights = [float(row["sequences"]) for row in rows]
-            column = lambda name, rows=rows, weights=weights: (
-                sum(  # noqa: E731
-                    weight * number(row[name]) for weight, row in zip(weights, rows)
-                )
-                / sum(weights)
-            )
-            points.append(
-                [column("kept_ratio")]
-                + [column("needle_recall_weighted" + end) for end in ("", "_low", "_high")]
-            )
-        points = sorted(point for point in points if not any(math.isnan(value) for value in point[:2]))
-        if not points:
-            continue
-        kept, recall, low, high = zip(*points)
-        look = looks.of(policy)
-        axes.plot(kept, recall, label=policy, markersize=3.5, linewidth=1.2, **look)
-        if not any(math.isnan(value) for value in low + high):
-            axes.fill_between(kept, low, high, color=look["color"], alpha=0.12, linewidth=0)
+def percent_axis(axes, shares):
+    """A logarithmic axis over shares, labelled in plain percent."""
+    low, high = 0.9 * min(shares), 1.1 * max(shares)
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    if len(ticks) < 2:
+        ticks = TICKS[-2:]
+        for below, above in zip(TICKS, TICKS[1:]):
+            if below <= max(shares) and low <= above:
+                ticks = [below, above]
+                break
+        low, high = min(low, 0.9 * ticks[0]), max(high, 1.1 * ticks[1])
     axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(ticker.FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+
+
+def draw_shares(name, lines, looks, ylabel, interval):
+    """Lines of (kept, value, low, high) by policy, with intervals unless they would hide the lines."""
+    if not lines:
+        raise Missing("no policy that is drawn has a value")
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
+    for policy in (policy for policy in looks.policies if policy in lines):
+        # A policy that keeps the same at several budgets has the same point several times.
+        kept, values, low, high = zip(*sorted(set(lines[policy])))
+        look = looks.line(policy)
+        axes.plot(kept, values, label=policy, markersize=3.5, linewidth=1.2, **look)
+        if looks.with_intervals and not any(math.isnan(end) for end in low + high):
+            interval(axes, kept, values, low, high, look["color"])
+    if not looks.with_intervals:
+        few = f"--policies draws up to {MOST_WITH_INTERVALS} with them"
+        note(name, f"without intervals, which of {len(looks.policies)} policies cover each other; {few}")
+    percent_axis(axes, [point[0] for points in lines.values() for point in points])
     axes.set_ylim(-0.02, 1.02)
-    finish(axes, "share of the cache that is kept", "weighted needle recall")
-    legend(figure, axes, len(looks.policies))
+    finish(axes, "share of the cache that is kept", ylabel)
+    legend(figure, axes)
     return figure
 
 
-def accuracies(live):
-    """By policy, then budget: right answers and answers."""
-    cells = collections.defaultdict(lambda: collections.defaultdict(lambda: [0, 0]))
-    for row in rows_of(live, "answers.csv", "kvtape live"):
-        if row["correct"] != "-1":
-            cell = cells[row["policy"]][row["budget"]]
-            cell[0] += row["correct"] == "1"
+def band(axes, kept, _, low, high, colour):
+    axes.fill_between(kept, low, high, color=colour, alpha=0.12, linewidth=0)
+
+
+def bars(axes, kept, values, low, high, colour):
+    # A bar ends at the value where rounding puts it beyond.
+    below = [max(0, value - end) for value, end in zip(values, low)]
+    above = [max(0, end - value) for value, end in zip(values, high)]
+    look = {"fmt": "none", "ecolor": colour, "elinewidth": 0.8, "capsize": 2, "alpha": 0.6}
+    axes.errorbar(kept, values, yerr=[below, above], **look)
+
+
+def over_tasks(replay, *columns):
+    """By policy and budget: the columns of summary.csv, each task weighing as its sequences."""
+    cells = collections.defaultdict(list)
+    for row in summary_rows(replay, *columns):
+        cells[named(row), row["budget"]].append(row)
+    means = {}
+    for key, rows in cells.items():
+        sequences = sum(row["sequences"] for row in rows)
+        means[key] = tuple(
+            sum(row["sequences"] * row[column] for row in rows) / sequences for column in columns
+        )
+    return means
+
+
+def draw_recall(replay, _, looks):
+    columns = ["kept_ratio"] + ["needle_recall_weighted" + end for end in ("", "_low", "_high")]
+    lines = collections.defaultdict(list)
+    for (policy, _), point in over_tasks(replay, *columns).items():
+        if policy in looks.policies and not math.isnan(point[0] + point[1]):
+            lines[policy].append(point)
+    return draw_shares("recall", lines, looks, "weighted needle recall", band)
+
+
+def answers_of(live):
+    """By policy, budget and task: right answers and answers."""
+    setting = ("policy", "parameters", "budget", "schedule")
+    index = rows_of(live, "index.csv", "kvtape live", (*setting, "query_source"))
+    names = {tuple(row[column] for column in setting): named(row) for row in index}
+    cells = collections.defaultdict(lambda: [0, 0])
+    for row in rows_of(live, "answers.csv", "kvtape live", (*setting, "task"), ("correct",)):
+        name = names.get(tuple(row[column] for column in setting))
+        if name is None:
+            unknown = f"{row['policy']} at {row['budget']} of answers.csv"
+            raise Missing(f"{live / 'index.csv'} does not know {unknown}; run kvtape live again")
+        if row["correct"] >= 0:
+            cell = cells[name, row["budget"], row["task"]]
+            cell[0] += row["correct"] == 1
             cell[1] += 1
     return cells
 
 
-def draw_accuracy(_, live, chosen, looks):
-    cells = accuracies(live)
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    for policy in (name for name in looks.policies if unnamed(name) in cells and chosen(name)):
-        points = sorted(
-            (share(budget), right / all_) for budget, (right, all_) in cells[unnamed(policy)].items() if all_
-        )
-        points = [point for point in points if not math.isnan(point[0])]
-        if points:
-            axes.plot(*zip(*points), label=policy, markersize=3.5, linewidth=1.2, **looks.of(policy))
-    axes.set_xscale("log")
-    axes.set_ylim(-0.02, 1.02)
-    finish(axes, "budget, share of the cache", "right answers of the running model")
-    legend(figure, axes, len(cells))
-    return figure
+def draw_accuracy(replay, live, looks):
+    kept = over_tasks(replay, "kept_ratio")
+    totals = collections.defaultdict(lambda: [0, 0])
+    for (policy, budget, _), (right, answers) in answers_of(live).items():
+        totals[policy, budget][0] += right
+        totals[policy, budget][1] += answers
+    lines, elsewhere = collections.defaultdict(list), []
+    for (policy, budget), (right, answers) in totals.items():
+        if (policy, budget) not in kept:
+            elsewhere.append(f"{policy} at {budget}")
+        elif policy in looks.policies:
+            lines[policy].append((*kept[policy, budget], right / answers, *wilson(right, answers)))
+    if elsewhere:
+        some = ", ".join(elsewhere[:3]) + (", ..." if len(elsewhere) > 3 else "")
+        count = f"{len(elsewhere)} of {len(totals)} results"
+        note("accuracy", f"without {count}, of which the replay does not say what is kept: {some}")
+    return draw_shares("accuracy", lines, looks, "right answers of the running model", bars)
 
 
-def draw_profile(replay, _, chosen, looks):
+def draw_profile(replay, _, looks):
+    bins = [f"keep_profile_{bin_}" for bin_ in range(20)]
+    texts = ("policy", "query_source", "budget", "layer", "kv_head")
     rows = [
         row
-        for row in rows_of(replay, "bias.csv", "kvtape analyze")
-        if row["layer"] == "" and row["kv_head"] == ""
+        for row in rows_of(replay, "bias.csv", "kvtape analyze", texts, bins)
+        if row["layer"] == "" and row["kv_head"] == "" and named(row) in looks.policies
     ]
-    budgets = sorted({row["budget"] for row in rows}, key=lambda text: abs(share(text) - 0.1))
-    if not budgets:
+    if not rows:
         raise Missing(f"{replay / 'bias.csv'} has no row over all heads")
+    budget = nearest({row["budget"] for row in rows}, 0.1)
     figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    for row in sorted(
-        rows, key=lambda row: looks.policies.index(named(row)) if named(row) in looks.policies else 99
-    ):
-        if row["budget"] != budgets[0] or named(row) not in looks.policies or not chosen(named(row)):
-            continue
-        profile = [number(row[f"keep_profile_{bin_}"]) for bin_ in range(20)]
-        axes.plot(
-            [(bin_ + 0.5) / 20 for bin_ in range(20)],
-            profile,
-            label=named(row),
-            markersize=2.5,
-            linewidth=2.4 if row["policy"] == "oracle" else 1.0,
-            **looks.of(named(row)),
-        )
+    for row in sorted(rows, key=lambda row: looks.policies.index(named(row))):
+        if row["budget"] == budget:
+            axes.plot(
+                [(bin_ + 0.5) / 20 for bin_ in range(20)],
+                [row[bin_] for bin_ in bins],
+                label=named(row),
+                markersize=2.5,
+                linewidth=2.4 if row["policy"] == "oracle" else 1.0,
+                **looks.line(named(row)),
+            )
     axes.set_ylim(bottom=0)
-    finish(axes, "position in the context", f"share of tokens kept at {percent(budgets[0])}")
-    legend(figure, axes, len(looks.policies))
+    finish(axes, "position in the context", f"share of tokens kept at {percent(budget)}")
+    legend(figure, axes)
     return figure
 
 
-def draw_heads(replay, _, chosen, looks):
+def draw_heads(replay, _, looks):
     cells = collections.defaultdict(list)
     budgets = set()
-    for row in rows_of(replay, "recall.csv", "kvtape replay"):
+    texts = ("policy", "query_source", "budget")
+    for row in rows_of(replay, "recall.csv", "kvtape replay", texts, ("layer", "kv_head", "needle_recall")):
         budgets.add(row["budget"])
-        cells[named(row), row["budget"], int(row["layer"]), int(row["kv_head"])].append(
-            number(row["needle_recall"])
-        )
-    budget = min(budgets, key=lambda text: abs(share(text) - 0.25) if not math.isnan(share(text)) else 9)
-    shown = [name for name in looks.policies if chosen(name) and any(key[0] == name for key in cells)][:9]
+        cells[named(row), row["budget"], int(row["layer"]), int(row["kv_head"])].append(row["needle_recall"])
+    held = {key[0] for key in cells}
+    shown = [name for name in looks.policies if name in held]
+    if not shown:
+        raise Missing(f"{replay / 'recall.csv'} has no row of a policy that is drawn")
+    if len(shown) > MOST_MAPS:
+        note("heads", f"maps of the first {MOST_MAPS} of {len(shown)} policies; --policies chooses others")
+    shown = shown[:MOST_MAPS]
+    budget = nearest(budgets, 0.25)
     layers, heads = (1 + max(key[part] for key in cells) for part in (2, 3))
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
@@ -236,34 +332,30 @@ def draw_heads(replay, _, chosen, looks):
     return figure
 
 
-def draw_calibration(replay, live, chosen, looks):
+def draw_calibration(replay, live, looks):
     recalls = collections.defaultdict(list)
-    for row in rows_of(replay, "summary.csv", "kvtape replay"):
-        recalls[row["policy"], row["budget"], row["task"]].append(number(row["needle_recall_weighted"]))
-    answers = collections.defaultdict(lambda: [0, 0])
-    for row in rows_of(live, "answers.csv", "kvtape live"):
-        if row["correct"] != "-1":
-            cell = answers[row["policy"], row["budget"], row["task"]]
-            cell[0] += row["correct"] == "1"
-            cell[1] += 1
+    for row in summary_rows(replay, "needle_recall_weighted"):
+        recalls[named(row), row["budget"], row["task"]].append(row["needle_recall_weighted"])
+    answers = answers_of(live)
     figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    for policy in (name for name in looks.policies if chosen(name)):
+    for policy in looks.policies:
         points = [
             (mean(recalls[key]), right / all_)
             for key, (right, all_) in answers.items()
-            if key[0] == unnamed(policy) and key in recalls and all_
+            if key[0] == policy and key in recalls
         ]
         if points:
-            look = looks.of(policy)
-            axes.scatter(*zip(*points), label=policy, s=14, alpha=0.8, linewidths=0, **look)
+            axes.scatter(*zip(*points), label=policy, s=14, alpha=0.8, linewidths=0, **looks.of(policy))
     caption = ""
     if (live / "calibration.csv").exists():
-        for row in rows_of(live, "calibration.csv", "kvtape verify"):
-            if row["metric"] == "needle_recall_weighted" and row["task"] == "" and row["spearman"]:
-                caption = f"Spearman {float(row['spearman']):.3f} over {row['cells']} cells"
+        texts = ("metric", "task", "cells")
+        for row in rows_of(live, "calibration.csv", "kvtape verify", texts, ("spearman",)):
+            over_all = row["metric"] == "needle_recall_weighted" and row["task"] == "all"
+            if over_all and not math.isnan(row["spearman"]):
+                caption = f"Spearman {row['spearman']:.3f} over {row['cells']} cells"
     axes.set_title(caption, fontsize=8)
     finish(axes, "weighted needle recall, replayed", "right answers, running model")
-    legend(figure, axes, len(looks.policies))
+    legend(figure, axes)
     return figure
 
 
@@ -276,34 +368,74 @@ FIGURES = {
 }
 
 
+def read_options():
+    options = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog=__doc__[__doc__.index("Figures whose") :],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    folder = {"type": pathlib.Path, "metavar": "DIR"}
+    options.add_argument(
+        "--replay",
+        required=True,
+        help="folder of kvtape replay; the keep profile needs kvtape analyze over it",
+        **folder,
+    )
+    options.add_argument(
+        "--live",
+        help="folder of kvtape live, for accuracy and calibration; after kvtape verify the figure of calibration "
+        "names Spearman's correlation",
+        **folder,
+    )
+    options.add_argument(
+        "--out",
+        type=pathlib.Path,
+        required=True,
+        metavar="FOLDER",
+        help="where the figures go, one file each; made where it is not there",
+    )
+    options.add_argument(
+        "--format", choices=["pdf", "png"], default="pdf", help="pdf (the default), or png at 200 dots per inch"
+    )
+    options.add_argument(
+        "--policies",
+        metavar="NAME,...",
+        help="draw these alone, as summary.csv or a legend names them; all by default, and more than "
+        f"{MOST_WITH_INTERVALS} without intervals",
+    )
+    return options.parse_args()
+
+
+def drawn_policies(replay, wanted):
+    """The policies of the replay that the list asks for: a bare name is that policy with any queries."""
+    rows = rows_of(replay, "summary.csv", "kvtape replay", ("policy", "query_source"))
+    policies = {named(row): row["policy"] for row in rows}
+    if wanted is None:
+        return set(policies)
+    drawn = set()
+    for name in (part.strip() for part in wanted.split(",")):
+        found = {policy for policy, bare in policies.items() if name in (policy, bare)}
+        if not found:
+            raise Missing(f"{replay} holds no policy {name}; it holds {', '.join(sorted(policies))}")
+        drawn |= found
+    return drawn
+
+
 def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--replay", type=pathlib.Path, required=True)
-    options.add_argument("--live", type=pathlib.Path)
-    options.add_argument("--out", type=pathlib.Path, required=True)
-    options.add_argument("--format", choices=["pdf", "png"], default="pdf")
-    options.add_argument("--policies", nargs="*", help="only these; default: all")
-    given = options.parse_args()
+    given = read_options()
     try:
-        policies = {named(row) for row in rows_of(given.replay, "summary.csv", "kvtape replay")}
+        looks = Looks(drawn_policies(given.replay, given.policies))
     except Missing as missing:
         sys.exit(f"drawing figures: {missing}")
-    unknown = sorted(set(given.policies or []) - policies)
-    if unknown:
-        sys.exit(
-            f"drawing figures: {given.replay} holds no policy {unknown[0]}; it holds {', '.join(sorted(policies))}"
-        )
-    looks = Looks(policies)
-    chosen = lambda name: not given.policies or name in given.policies  # noqa: E731
     given.out.mkdir(parents=True, exist_ok=True)
     plt.rcParams.update({"font.size": 9, "pdf.fonttype": 42, "savefig.dpi": 200})
     for name, draw in FIGURES.items():
         try:
             if given.live is None and name in ("accuracy", "calibration"):
                 raise Missing("no folder of kvtape live was named; add --live DIR")
-            figure = draw(given.replay, given.live, chosen, looks)
+            figure = draw(given.replay, given.live, looks)
         except Missing as missing:
-            print(f"{name}: left out: {missing}")
+            note(name, f"left out: {missing}")
             continue
         path = given.out / f"{name}.{given.format}"
         # Without a date the same tables give the same bytes.
@@ -311,7 +443,7 @@ def main():
             path, bbox_inches="tight", metadata={"CreationDate": None} if given.format == "pdf" else None
         )
         plt.close(figure)
-        print(f"{name}: {path}")
+        note(name, path)
 
 
 if __name__ == "__main__":

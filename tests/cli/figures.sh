@@ -37,9 +37,55 @@ for name in recall accuracy profile heads calibration; do
 done
 draw --replay replayed --live live --out again
 cmp -s drawn/recall.pdf again/recall.pdf || complain 'the same tables give other bytes'
-draw --replay replayed --out png --format png --policies snapkv full || complain "png: $(cat stderr)"
+draw --replay replayed --out png --format png --policies snapkv,full || complain "png: $(cat stderr)"
 [[ -s png/recall.png && -s png/heads.png ]] || complain 'no png'
 grep -q '^accuracy: left out: no folder of kvtape live was named' stdout || complain "accuracy: $(cat stdout)"
+# Nine policies are drawn without intervals, and the program says so; a bare name finds a policy that saw the question.
+python3 - replayed nine <<'PYTHON'
+import csv, pathlib, shutil, sys
+old, new = map(pathlib.Path, sys.argv[1:])
+shutil.copytree(old, new)
+with (old / "summary.csv").open(newline="") as file:
+    rows = list(csv.DictReader(file))
+with (new / "summary.csv").open("w", newline="") as file:
+    table = csv.DictWriter(file, rows[0])
+    table.writeheader()
+    for row in rows:
+        table.writerow(row)
+        if row["policy"] == "snapkv":
+            table.writerows({**row, "policy": f"snapkv{i}"} for i in range(5))
+PYTHON
+draw --replay nine --live live --out png --format png || complain "nine: $(cat stderr)"
+grep -q '^recall: without intervals, which of 9 policies cover each other; --policies draws up to 8 with them' stdout ||
+    complain "nine policies: $(cat stdout)"
+draw --replay nine --live live --out png --format png --policies finch,snapkv4 || complain "finch: $(cat stderr)"
+if grep -q 'without intervals' stdout; then complain "two policies: $(cat stdout)"; fi
+# What the live run holds and the replay does not has no place on the axis.
+python3 - nine/summary.csv <<'PYTHON'
+import pathlib, sys
+path = pathlib.Path(sys.argv[1])
+path.write_text("".join(line for line in path.open() if not line.startswith("finch,")))
+PYTHON
+draw --replay nine --live live --out png --format png || complain "no finch: $(cat stderr)"
+grep -q '^accuracy: without 3 of 12 results, of which the replay does not say what is kept: finch (question) at' stdout ||
+    complain "finch is not missed: $(cat stdout)"
+# Tables of another version, or damaged, leave out their figures and no more.
+sed '1s/kept_ratio/kept_share/' replayed/summary.csv >nine/summary.csv
+draw --replay nine --live live --out old || complain "another version: $(cat stderr)"
+for name in recall accuracy; do
+    grep -q "^$name: left out: nine/summary.csv has no column kept_ratio, so another version wrote it; write it again with kvtape replay$" stdout ||
+        complain "$name of another version: $(cat stdout)"
+    [[ ! -e old/$name.pdf ]] || complain "$name of another version is drawn"
+done
+[[ -s old/heads.pdf && -s old/calibration.pdf && ! -s stderr ]] || complain "beside another version: $(cat stdout stderr)"
+{ cat replayed/summary.csv && echo 'snapkv,{}'; } >nine/summary.csv
+if draw --replay nine --out none; then complain 'a cut table is not refused'; fi
+grep -q '^drawing figures: nine/summary.csv, line [0-9]*: not as many fields as the header; write it again' stderr ||
+    complain "a cut table: $(cat stderr)"
+draw --help || complain "--help: $(cat stderr)"
+for option in replay live out format policies; do
+    grep -qE "^  --$option .*[[:alpha:]]" stdout || complain "--help does not name --$option: $(cat stdout)"
+done
 rm replayed/bias.csv
 draw --replay replayed --out png --format png
 grep -q '^profile: left out: .*bias.csv is not there; kvtape analyze writes it' stdout || complain "profile: $(cat stdout)"
@@ -50,7 +96,9 @@ refused() {
     if draw "$@" --out none; then complain "$* is not refused"; fi
     grep -q "$pattern" stderr || complain "$*: $(cat stderr)"
 }
+mkdir other && echo 'name,budget' >other/summary.csv
 refused '^drawing figures: .*summary.csv is not there' --replay nowhere
-refused 'holds no policy snap; it holds' --replay replayed --policies snap
+refused 'holds no policy snap; it holds' --replay replayed --policies full,snap
+refused 'summary.csv has no column policy, so another version wrote it' --replay other
 [[ ! -e none ]] || complain 'a refused call leaves a folder'
 finish
