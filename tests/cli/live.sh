@@ -80,7 +80,7 @@ expect_success live --like four.kvtape.h5 --policy finch --budget 30% --schedule
 
 # A directory holds answers of one setting, and every decision file has its rows.
 expect_success live --like four.kvtape.h5 --policy tova --budget 25% --max-new-tokens 8 --out held --quiet
-cp -r held other
+cp -r held spoiled
 expect_refusal 2 'held: its answers were computed with max_new_tokens 8, not 9' \
     live --like four.kvtape.h5 --policy knorm --budget 25% --max-new-tokens 9 --out held
 expect_refusal 2 'held: its answers were computed with dtype "float32", not "bfloat16"' \
@@ -88,13 +88,17 @@ expect_refusal 2 'held: its answers were computed with dtype "float32", not "bfl
 cp held/run.json kept.json
 expect_success live --like four.kvtape.h5 --policy tova --budget 25% --max-new-tokens 8 --out held
 cmp -s held/run.json kept.json || complain 'a run that had nothing to do rewrote run.json'
-rm other/cache.csv
+rm spoiled/cache.csv
 expect_refusal 2 'cache.csv has no row of it for sequence' \
-    live --like four.kvtape.h5 --policy tova --budget 25% --max-new-tokens 8 --out other
-echo broken >other/answers.csv
-expect_refusal 3 'other/answers.csv: it has other columns' \
-    live --like four.kvtape.h5 --policy knorm --budget 25% --max-new-tokens 8 --out other
-expect_absent other/knorm*
+    live --like four.kvtape.h5 --policy tova --budget 25% --max-new-tokens 8 --out spoiled
+echo broken >spoiled/answers.csv
+expect_refusal 3 'spoiled/answers.csv: it has other columns' \
+    live --like four.kvtape.h5 --policy knorm --budget 25% --max-new-tokens 8 --out spoiled
+expect_absent spoiled/knorm*
+cp held/answers.csv spoiled/answers.csv
+echo 'tova,{}' >>spoiled/answers.csv
+expect_refusal 3 'spoiled/answers.csv: a record has 2 fields, expected 11' \
+    live --like four.kvtape.h5 --policy knorm --budget 25% --max-new-tokens 8 --out spoiled
 
 # Bad input: one line, before anything is written.
 refuse() {
@@ -118,6 +122,44 @@ expect_refusal 4 'index.csv' verify replayed .
 mkdir other
 cp -r "$here/../../data/needle-model" other/model
 sed -i 's/"rope_theta": [0-9.]*/"rope_theta": 20000.0/' other/model/config.json
+cp -r "$here/../../data/needle-model" relabelled
+python3 - relabelled/tokenizer.json <<'PYTHON'
+import json
+import sys
+
+tokenizer = json.load(open(sys.argv[1]))
+words = tokenizer["model"]["vocab"]
+words["3"], words["7"] = words["7"], words["3"]
+json.dump(tokenizer, open(sys.argv[1], "w"))
+PYTHON
+refuse 3 'stands for "[37]", and for "[37]" in this tokenizer' \
+    --like four.kvtape.h5 --model relabelled --policy full --budget 10% --out nowhere
 refuse 3 'recorded from .* with rope_theta' --like four.kvtape.h5 --model other/model --policy full --budget 10% --out nowhere
+
+[[ -n $h5py ]] || finish
+# A run that fails half way keeps what was finished, and what it was run with: here the scores end before the answer does.
+expect_success record --workload passkey:digits=16 --sequences 2 --length 256 --max-new-tokens 4 --device cpu \
+    --out short.kvtape.h5 --quiet
+"$h5py" - short.kvtape.h5 <<'PYTHON'
+import sys
+
+import h5py
+import numpy
+
+with h5py.File("short.h5", "w") as out, h5py.File(sys.argv[1]) as trace:
+    out.attrs["kvtape_scores"] = numpy.bytes_("1.0")
+    out.attrs["trace_fingerprint"] = numpy.bytes_(trace.attrs["fingerprint"])
+    for name, sequence in trace["sequences"].items():
+        for layer, data in sequence["layers"].items():
+            out[f"sequences/{name}/layers/{layer}/scores"] = numpy.ones(data["keys"].shape[:2], "<f4")
+PYTHON
+expect_refusal 2 'half, where the sequences that were finished stay: policy scores: .* cannot use them' \
+    live --like short.kvtape.h5 --policy tova --policy scores:file=short.h5 --budget 50% \
+    --schedule prefill+decode --max-new-tokens 24 --out half
+expect_success check half/tova*.decisions.h5
+(($(grep -c '^tova,' half/answers.csv) == 1)) || complain "half a run left $(cat half/answers.csv)"
+expect_absent half/scores* half/*.partial
+expect_refusal 2 'max_new_tokens 24, not 4' \
+    live --like short.kvtape.h5 --policy knorm --budget 50% --max-new-tokens 4 --out half
 
 finish

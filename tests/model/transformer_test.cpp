@@ -195,6 +195,32 @@ TEST_CASE("a greedy answer is fed back and ends before a stop token", "[model][t
     CHECK(again.length() == 5);
 }
 
+TEST_CASE("a prompt with a pause goes through in chunks that end there, to the same answer",
+          "[model][transformer]") {
+    const Config config = parse(small_config());
+    const RandomCheckpoint checkpoint(config);
+    const auto backend = cpu_backend(ElementType::float32, 1);
+    auto model = Transformer::load(checkpoint.path(), config, *backend);
+    const std::vector<std::int32_t> prompt = some_tokens(9);
+    const auto blocks = [&](Position pause, Generation& generation) {
+        KvCache cache(model, 0);
+        Run tap;
+        generation =
+            generate(model, prompt, {.max_new_tokens = 2, .chunk = 4, .pause = pause}, cache, &tap);
+        std::vector<Position> ends;
+        for (std::size_t i = 0; i < tap.blocks.size(); i += 2)  // Asked for both layers.
+            if (!tap.blocks[i].decoding)
+                ends.push_back(tap.blocks[i].end);
+        return ends;
+    };
+    Generation straight, paused;
+    CHECK(blocks(0, straight) == std::vector<Position>{4, 8, 9});
+    CHECK(blocks(6, paused) == std::vector<Position>{4, 6, 9});
+    CHECK(blocks(9, paused) == std::vector<Position>{4, 8, 9});
+    CHECK(paused.tokens == straight.tokens);
+    CHECK(paused.logits_top == straight.logits_top);
+}
+
 TEST_CASE("equal logits go to the lower id first", "[model][transformer]") {
     const std::vector<float> logits{1.0f, 3.0f, 2.0f, 3.0f};
     CHECK(top_logits(logits, 3).ids == std::vector<std::int32_t>{1, 3, 2});

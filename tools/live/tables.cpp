@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <set>
 #include <sstream>
 
 namespace kvtape::live {
@@ -39,8 +38,14 @@ LiveTables::LiveTables(const ResultDirectory& directory) : directory_(directory)
             throw format_error("reading " + path.string() +
                                ": it has other columns than this kvtape writes; use another --out");
         records_[name].erase(records_[name].begin());
-        for (std::size_t i = 0; i < records_[name].size(); ++i)
-            places_[name][key_of(records_[name][i])] = i;
+        for (const Record& record : records_[name]) {
+            if (record.size() != expected.front().size())
+                throw format_error("reading " + path.string() + ": a record has " +
+                                   std::to_string(record.size()) + " fields, expected " +
+                                   std::to_string(expected.front().size()) +
+                                   "; mend it, or use another --out");
+            keys_[name].insert(key_of(record));
+        }
     }
 }
 
@@ -51,7 +56,7 @@ void LiveTables::expect_rows(const Result& result,
         if (name == teacher && !with_teacher)
             continue;
         for (const std::string& sequence : sequences)
-            if (!places_[name].contains(
+            if (!keys_[name].contains(
                     {result.policy, result.budget.text(), result.schedule, sequence}))
                 throw usage_error(
                     "running live into " + directory_.path().string() + ": it holds " +

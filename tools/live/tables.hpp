@@ -4,7 +4,7 @@
 #include "tools/live/answers.hpp"
 
 #include <array>
-#include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,7 +14,8 @@ namespace kvtape::live {
 /// answers.csv, cache.csv and teacher.csv of a directory of live results, which calls add to.
 class LiveTables {
   public:
-    /// Reads what is there. A table with other columns than are written now is a format error.
+    /// Reads what is there. A table with other columns than are written now, or with a record of
+    /// another length, is a format error. The directory must outlive this.
     explicit LiveTables(const ResultDirectory& directory);
 
     /// Makes sure that the rows of a result whose decision file is there are there too, for every
@@ -36,7 +37,7 @@ class LiveTables {
     std::string merged(Name name, const std::string& fresh) const;
 
     const ResultDirectory& directory_;
-    std::array<std::map<Key, std::size_t>, 3> places_;
+    std::array<std::set<Key>, 3> keys_;
     std::array<std::vector<Record>, 3> records_;
 };
 

@@ -98,7 +98,7 @@ void expect_settings(const ResultDirectory& directory, const Json& settings) {
     try {
         record = read_run_record(directory.path());
     } catch (const Error&) {
-        return;  // A run that was stopped before it wrote one.
+        return;  // Somebody took it away.
     }
     const Json* then = record.is_object() && record.contains("live") ? &record["live"] : nullptr;
     for (const auto& [name, value] : settings.items())
@@ -153,6 +153,12 @@ int run(const Invocation& invocation) {
     ResultDirectory directory(out, source, Loop::live);
     const Json settings = settings_of(*backend, folder, max_new_tokens);
     expect_settings(directory, settings);
+    Json record = run_record(invocation);
+    record["device"] = backend->description();
+    record["live"] = settings;
+    // What a run that fails leaves behind has its settings beside it.
+    if (directory.results().empty())
+        directory.write("run.json", record.dump(2) + "\n");
     std::optional<Progress> progress;
     const live::LiveReport report =
         live::run_into(directory, request, tasks, [&](std::int64_t done, std::int64_t all) {
@@ -161,12 +167,9 @@ int run(const Invocation& invocation) {
             progress->update(done);
         });
     progress.reset();
-    Json record = run_record(invocation);
-    record["device"] = backend->description();
     record["seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
     record["generated_tokens"] = report.generated;
     record["decode_seconds"] = report.decode_seconds;
-    record["live"] = settings;
     if (!report.rows.empty())
         directory.write("run.json", record.dump(2) + "\n");
     if (invocation.common.json)
