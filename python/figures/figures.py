@@ -13,7 +13,6 @@ Figures whose tables are missing, or of another version, are left out, and the p
 
 import argparse
 import collections
-import csv
 import math
 import pathlib
 import sys
@@ -23,6 +22,19 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib import ticker  # noqa: E402
+from tables import (  # noqa: E402
+    Missing,
+    answers_of,
+    drawn_policies,
+    mean,
+    named,
+    nearest,
+    over_tasks,
+    percent,
+    rows_of,
+    summary_rows,
+    wilson,
+)
 
 # Okabe and Ito's colours, which most colour-blind readers tell apart. Seven markers beside eight
 # colours give 56 pairs before one comes again.
@@ -33,72 +45,6 @@ WIDTH = 5.5  # inches, a text column
 MOST_WITH_INTERVALS = 8  # policies in one figure
 MOST_MAPS = 9
 TICKS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1]
-
-
-class Missing(Exception):
-    """Why a figure cannot be drawn."""
-
-
-def rows_of(folder, name, maker, texts, numbers=()):
-    """The rows of a table, with these columns; those of `numbers` as floats, NaN where a field is empty."""
-    path = folder / name
-    if not path.exists():
-        raise Missing(f"{path} is not there; {maker} writes it")
-    again = f"write it again with {maker}"
-    rows = []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            for column in (*texts, *numbers):
-                if column not in (reader.fieldnames or []):
-                    raise Missing(f"{path} has no column {column}, so another version wrote it; {again}")
-            for row in reader:
-                if None in row or None in row.values():
-                    line = f"line {reader.line_num}: not as many fields as the header"
-                    raise Missing(f"{path}, {line}; {again}")
-                for column in numbers:
-                    row[column] = float(row[column] or "nan")
-                rows.append(row)
-    except (OSError, ValueError, csv.Error) as error:
-        raise Missing(f"{path} cannot be read: {error}; {again}") from error
-    return rows
-
-
-def summary_rows(replay, *numbers):
-    texts = ("policy", "query_source", "budget", "task")
-    return rows_of(replay, "summary.csv", "kvtape replay", texts, ("sequences", *numbers))
-
-
-def mean(values):
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
-
-
-def wilson(right, total):
-    """Wilson's score interval of a share, at 95 %."""
-    z, found = 1.96, right / total
-    centre = found + z * z / (2 * total)
-    half = z * math.sqrt(found * (1 - found) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0, (centre - half) / scale), min(1, (centre + half) / scale)
-
-
-def share(budget):
-    """A budget as a share of the context, or NaN where it is tokens or bytes."""
-    if budget.endswith("%"):
-        return float(budget[:-1]) / 100
-    return float(budget) if budget.replace(".", "", 1).isdigit() else math.nan
-
-
-def percent(budget):
-    return budget if math.isnan(share(budget)) else f"{100 * share(budget):.3g} %"
-
-
-def nearest(budgets, wanted):
-    """The budget nearest to a share; one in tokens or bytes only where there is no other."""
-    shares = {budget: share(budget) for budget in sorted(budgets)}
-    known = [budget for budget in shares if not math.isnan(shares[budget])]
-    return min(known or shares, key=lambda budget: abs(shares[budget] - wanted))
 
 
 class Looks:
@@ -115,13 +61,6 @@ class Looks:
     def line(self, policy):
         turn = self.policies.index(policy) // len(COLOURS)
         return {"linestyle": DASHES[turn % len(DASHES)], **self.of(policy)}
-
-
-def named(row):
-    source = row["query_source"]
-    return (
-        row["policy"] if source == "agnostic" or row["policy"] == "oracle" else f"{row['policy']} ({source})"
-    )
 
 
 def note(figure, text):
@@ -201,20 +140,6 @@ def bars(axes, kept, values, low, high, colour):
     axes.errorbar(kept, values, yerr=[below, above], **look)
 
 
-def over_tasks(replay, *columns):
-    """By policy and budget: the columns of summary.csv, each task weighing as its sequences."""
-    cells = collections.defaultdict(list)
-    for row in summary_rows(replay, *columns):
-        cells[named(row), row["budget"]].append(row)
-    means = {}
-    for key, rows in cells.items():
-        sequences = sum(row["sequences"] for row in rows)
-        means[key] = tuple(
-            sum(row["sequences"] * row[column] for row in rows) / sequences for column in columns
-        )
-    return means
-
-
 def draw_recall(replay, _, looks):
     columns = ["kept_ratio"] + ["needle_recall_weighted" + end for end in ("", "_low", "_high")]
     lines = collections.defaultdict(list)
@@ -222,24 +147,6 @@ def draw_recall(replay, _, looks):
         if policy in looks.policies and not math.isnan(point[0] + point[1]):
             lines[policy].append(point)
     return draw_shares("recall", lines, looks, "weighted needle recall", band)
-
-
-def answers_of(live):
-    """By policy, budget and task: right answers and answers."""
-    setting = ("policy", "parameters", "budget", "schedule")
-    index = rows_of(live, "index.csv", "kvtape live", (*setting, "query_source"))
-    names = {tuple(row[column] for column in setting): named(row) for row in index}
-    cells = collections.defaultdict(lambda: [0, 0])
-    for row in rows_of(live, "answers.csv", "kvtape live", (*setting, "task"), ("correct",)):
-        name = names.get(tuple(row[column] for column in setting))
-        if name is None:
-            unknown = f"{row['policy']} at {row['budget']} of answers.csv"
-            raise Missing(f"{live / 'index.csv'} does not know {unknown}; run kvtape live again")
-        if row["correct"] >= 0:
-            cell = cells[name, row["budget"], row["task"]]
-            cell[0] += row["correct"] == 1
-            cell[1] += 1
-    return cells
 
 
 def draw_accuracy(replay, live, looks):
@@ -395,7 +302,10 @@ def read_options():
         help="where the figures go, one file each; made where it is not there",
     )
     options.add_argument(
-        "--format", choices=["pdf", "png"], default="pdf", help="pdf (the default), or png at 200 dots per inch"
+        "--format",
+        choices=["pdf", "png"],
+        default="pdf",
+        help="pdf (the default), or png at 200 dots per inch",
     )
     options.add_argument(
         "--policies",
@@ -404,21 +314,6 @@ def read_options():
         f"{MOST_WITH_INTERVALS} without intervals",
     )
     return options.parse_args()
-
-
-def drawn_policies(replay, wanted):
-    """The policies of the replay that the list asks for: a bare name is that policy with any queries."""
-    rows = rows_of(replay, "summary.csv", "kvtape replay", ("policy", "query_source"))
-    policies = {named(row): row["policy"] for row in rows}
-    if wanted is None:
-        return set(policies)
-    drawn = set()
-    for name in (part.strip() for part in wanted.split(",")):
-        found = {policy for policy, bare in policies.items() if name in (policy, bare)}
-        if not found:
-            raise Missing(f"{replay} holds no policy {name}; it holds {', '.join(sorted(policies))}")
-        drawn |= found
-    return drawn
 
 
 def main():
