@@ -1,10 +1,11 @@
 #include "tools/record_request.hpp"
 
 #include "core/error.hpp"
+#include "tools/earlier_recording.hpp"
 #include "tools/needle_model.hpp"
 #include "tools/second_pass.hpp"
 #include "tools/text_file.hpp"
-#include "tools/workload/prompts.hpp"
+#include "tools/workload/chat_template.hpp"
 #include "trace/partial_file.hpp"
 
 #include <algorithm>
@@ -18,7 +19,6 @@ namespace {
 namespace options = boost::program_options;
 namespace fs = std::filesystem;
 
-constexpr std::int64_t most_sequences = 10000;
 constexpr std::int64_t most_tokens = std::int64_t{1} << 24;
 
 [[noreturn]] void refuse(const std::string& option,
@@ -105,18 +105,21 @@ std::string one_of(const Invocation& invocation,
 }
 
 /// Finds out early what would otherwise fail after the model ran.
-void expect_writable(const fs::path& out, bool overwrite) {
+void expect_writable(const fs::path& out, bool keeps_nothing) {
     std::error_code failure;
     if (fs::is_directory(out, failure))
         throw usage_error("--out " + out.string() + " is a folder; name a file");
-    if (fs::exists(out, failure) && !overwrite)
-        throw usage_error("--out " + out.string() + " exists; --overwrite replaces it");
+    if (fs::exists(out, failure) && !keeps_nothing)
+        throw usage_error("--out " + out.string() +
+                          " exists; --overwrite replaces it, --resume adds to it what is missing");
     refuse_written_elsewhere(out);
-    const fs::path partial = out.string() + ".partial";
-    if (fs::exists(partial, failure) && !overwrite)
-        throw usage_error(
-            "--out " + out.string() + ": a recording that was cut off lies in " + partial.string() +
-            " (kvtape info --partial reads it); move it away, or --overwrite drops it");
+    for (const fs::path& left : {fs::path(out.string() + ".partial"), set_aside(out)})
+        if (fs::exists(left, failure) && !keeps_nothing)
+            throw usage_error(
+                "--out " + out.string() + ": a recording that was cut off lies in " +
+                left.string() +
+                " (kvtape info --partial reads it); --resume goes on with it, --overwrite drops "
+                "it");
     const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
     if (access(folder.c_str(), W_OK | X_OK) != 0)
         throw errno_error("creating " + out.string());
@@ -138,6 +141,18 @@ void refuse_beyond(std::int32_t max_positions,
         "a shorter context (--length where it is generated) or a lower --max-new-tokens");
 }
 
+void read_prompt_options(const Invocation& invocation, RecordRequest& request) {
+    const auto& values = invocation.values;
+    for (const char* name : {"format", "template"})
+        if (request.prompts.empty() && !values[name].defaulted())
+            throw usage_error("--" + std::string(name) +
+                              " is for --prompts, of which there are none");
+    request.prompt_format = workload::parse_prompt_format(values["format"].as<std::string>());
+    request.chat_template = values["template"].as<std::string>();
+    if (request.chat_template != "auto")
+        workload::parse_chat_template(request.chat_template);
+}
+
 }  // namespace
 
 void declare_record(options::options_description& own, options::positional_options_description&) {
@@ -157,6 +172,14 @@ void declare_record(options::options_description& own, options::positional_optio
     add("prompts",
         text("", "FILE"),
         "prompts of your own, one JSON object a line: context, question, answer, needles");
+    add("format",
+        text("kvtape", "NAME"),
+        "how that file is written: kvtape, or as the data of RULER (ruler) or BABILong (babilong)");
+    add("template",
+        text("auto", "NAME"),
+        "the chat template around prompts of your own: auto (the model's own), plain, llama-3, "
+        "llama-3.1, qwen2, qwen2.5, chatml, qwen3-no-think, llama-2, mistral-v1, mistral-v3, "
+        "mistral-tekken, phi-3, or a text with {context} and {question}");
     add("sequences", text("4", "N"), "documents of each workload");
     add("length", text("1024", "T"), "tokens of context, met exactly");
     add("depth", text("", "D,..."), "where the needle stands, from 0 to 1; default: at random");
@@ -175,6 +198,9 @@ void declare_record(options::options_description& own, options::positional_optio
         options::bool_switch(),
         "the matrix behind attention (W_o) of every layer too (criticalkv)");
     add("overwrite", options::bool_switch(), "replace the file when it exists");
+    add("resume",
+        options::bool_switch(),
+        "keep the sequences that an earlier run to the same file finished, and record the rest");
     add("out", options::value<std::string>()->required()->value_name("FILE"), "the trace to write");
 }
 
@@ -185,11 +211,12 @@ RecordRequest read_record_request(const Invocation& invocation) {
     request.out = text("out");
     if (request.out.empty())
         throw usage_error("--out is empty; name the file to write");
-    for (const char* name : {"model", "prompts", "depth", "dtype"})
+    for (const char* name : {"model", "prompts", "depth", "dtype", "template"})
         if (!values[name].defaulted() && text(name).empty())
             throw usage_error("--" + std::string(name) +
                               " is empty; say what it is, or leave the option out");
     request.prompts = text("prompts");
+    read_prompt_options(invocation, request);
     if (values.count("workload") != 0)
         for (const std::string& spec : values["workload"].as<std::vector<std::string>>())
             request.tasks.push_back(workload::parse_task(spec));
@@ -210,9 +237,12 @@ RecordRequest read_record_request(const Invocation& invocation) {
     request.recording.threads = invocation.common.threads;
     request.device = read_device(invocation);
     request.overwrite = values["overwrite"].as<bool>();
+    request.resume = values["resume"].as<bool>();
+    if (request.overwrite && request.resume)
+        throw usage_error("--overwrite drops what --resume keeps; give one of them");
     if (!request.prompts.empty())
         expect_other_file("--out", request.out, request.prompts);
-    expect_writable(request.out, request.overwrite);
+    expect_writable(request.out, request.overwrite || request.resume);
     request.model = text("model");
     if (request.model.empty())
         request.model = needle_model_directory();
@@ -230,58 +260,23 @@ void expect_room(const RecordRequest& request, std::int32_t max_positions) {
 }
 
 void expect_room(const RecordRequest& request,
-                 std::span<const workload::Prompt> prompts,
+                 const workload::Prompt& prompt,
+                 std::int64_t index,
                  std::int32_t max_positions) {
-    for (std::size_t index = 0; index < prompts.size(); ++index) {
-        const workload::Prompt& prompt = prompts[index];
-        const Position question = prompt.prompt_len - prompt.context_len;
+    const Position question = prompt.prompt_len - prompt.context_len;
+    refuse_beyond(max_positions,
+                  "sequence " + std::to_string(index) + " (" + prompt.task + ")",
+                  prompt.context_len,
+                  std::to_string(question) + " of question",
+                  question,
+                  request.recording.max_new_tokens);
+    if (request.recording.replay)
         refuse_beyond(max_positions,
-                      "sequence " + std::to_string(index) + " (" + prompt.task + ")",
+                      "the second pass of sequence " + std::to_string(index),
                       prompt.context_len,
-                      std::to_string(question) + " of question",
-                      question,
-                      request.recording.max_new_tokens);
-        const Position again = std::min(prompt.context_len, SecondPass::piece);
-        if (request.recording.replay)
-            refuse_beyond(max_positions,
-                          "the second pass of sequence " + std::to_string(index),
-                          prompt.context_len,
-                          std::to_string(SecondPass::longest_instruction) + " of instruction",
-                          SecondPass::longest_instruction,
-                          again);
-    }
-}
-
-std::vector<workload::Prompt> make_prompts(const RecordRequest& request,
-                                           const model::Tokenizer& tokenizer) {
-    std::vector<workload::Prompt> prompts;
-    std::optional<workload::Lexicon> own;
-    std::error_code absent;
-    if (fs::exists(request.model / "lexicon.json", absent))
-        own = workload::Lexicon::load(request.model / "lexicon.json");
-    if (!request.tasks.empty()) {
-        const workload::Lexicon lexicon =
-            own ? *own : workload::Lexicon::load(needle_model_directory() / "lexicon.json");
-        for (const workload::Task& task : request.tasks)
-            for (std::int64_t index = 0; index < request.sequences; ++index)
-                prompts.push_back(
-                    workload::tokenize(workload::make_document(lexicon,
-                                                               tokenizer,
-                                                               task,
-                                                               request.documents,
-                                                               static_cast<std::uint64_t>(index)),
-                                       tokenizer));
-    }
-    if (!request.prompts.empty())
-        for (const workload::WrittenPrompt& written : workload::load_prompts(request.prompts))
-            prompts.push_back(workload::tokenize(
-                workload::document_of(
-                    written, tokenizer, own ? &*own : nullptr, request.documents.seed),
-                tokenizer));
-    if (std::ssize(prompts) > most_sequences)
-        throw usage_error("asked for " + std::to_string(prompts.size()) +
-                          " sequences; a trace holds at most " + std::to_string(most_sequences));
-    return prompts;
+                      std::to_string(SecondPass::longest_instruction) + " of instruction",
+                      SecondPass::longest_instruction,
+                      std::min(prompt.context_len, SecondPass::piece));
 }
 
 }  // namespace kvtape

@@ -3,14 +3,12 @@
 #include "tools/device.hpp"
 #include "tools/recording.hpp"
 #include "tools/verb.hpp"
+#include "tools/workload/prompts.hpp"
 #include "tools/workload/task.hpp"
 #include "tools/workload/workload.hpp"
 
 #include <cstdint>
 #include <filesystem>
-#include <memory>
-#include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +19,8 @@ struct RecordRequest {
     std::filesystem::path model;
     std::filesystem::path out;
     std::filesystem::path prompts;  ///< empty: none
+    workload::PromptFormat prompt_format = workload::PromptFormat::kvtape;
+    std::string chat_template = "auto";  ///< a name, a text, or auto: the model's own
     std::vector<workload::Task> tasks;
     std::int64_t sequences = 4;  ///< of each task
     workload::DocumentOptions documents;
@@ -28,7 +28,11 @@ struct RecordRequest {
     Device device;
     bool output_projection = false;  ///< store W_o of every layer
     bool overwrite = false;
+    bool resume = false;  ///< keep the sequences that an earlier run finished
 };
+
+/// More sequences than this are refused.
+inline constexpr std::int64_t most_sequences = 10000;
 
 /// Declares the options of `record`.
 void declare_record(boost::program_options::options_description& own,
@@ -39,12 +43,10 @@ RecordRequest read_record_request(const Invocation& invocation);
 /// Refuses with a usage error, before any document is made, a length that leaves the model no
 /// position for the question and the answer.
 void expect_room(const RecordRequest& request, std::int32_t max_positions);
-/// The same for finished prompts; names the first that does not fit.
+/// The same for a finished prompt, `index` of the request.
 void expect_room(const RecordRequest& request,
-                 std::span<const workload::Prompt> prompts,
+                 const workload::Prompt& prompt,
+                 std::int64_t index,
                  std::int32_t max_positions);
-/// Every prompt, in order.
-std::vector<workload::Prompt> make_prompts(const RecordRequest& request,
-                                           const model::Tokenizer& tokenizer);
 
 }  // namespace kvtape

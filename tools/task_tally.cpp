@@ -28,12 +28,16 @@ ShareInterval wilson_interval(std::int64_t successes, std::int64_t trials) {
 }
 
 void TaskTally::add(const SequenceInfo& sequence, double run_seconds, std::int64_t written) {
-    ++sequences;
-    judged += sequence.correct >= 0 ? 1 : 0;
-    right += sequence.correct == 1 ? 1 : 0;
+    keep(sequence);
     tokens += sequence.length();
     seconds += run_seconds;
     bytes += written;
+}
+
+void TaskTally::keep(const SequenceInfo& sequence) {
+    ++sequences;
+    judged += sequence.correct >= 0 ? 1 : 0;
+    right += sequence.correct == 1 ? 1 : 0;
 }
 
 std::string TaskTally::line() const {

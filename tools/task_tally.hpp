@@ -24,11 +24,13 @@ struct TaskTally {
     std::int64_t sequences = 0;
     std::int64_t judged = 0;
     std::int64_t right = 0;
-    std::int64_t tokens = 0;
+    std::int64_t tokens = 0;  ///< of the sequences that were run
     std::int64_t bytes = 0;
     double seconds = 0.0;
 
     void add(const SequenceInfo& sequence, double run_seconds, std::int64_t written);
+    /// Counts a sequence that an earlier run recorded: neither time nor bytes are of this one.
+    void keep(const SequenceInfo& sequence);
     /// `where: 20 sequences, 12 right (0.60, 95 % 0.39..0.78), 5210 tokens/s, 84.0 MiB`
     std::string line() const;
     Json json() const;

@@ -11,6 +11,7 @@ import kvtape
 import numpy as np
 import pytest
 from conftest import ROOT, Program
+from kvtape.capture.prompt import is_right
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -226,3 +227,13 @@ def test_what_cannot_be_recorded_is_refused(tokenizer: Any, tmp_path: Path) -> N
     (tmp_path / "x.h5").touch()
     with pytest.raises(kvtape.UsageError, match="it exists; overwrite=True replaces it"):
         kvtape.record(model, tokenizer, tmp_path / "x.h5")
+
+
+def test_answers_are_judged_as_the_program_does() -> None:
+    assert is_right("In the Garden.", "garden")
+    assert not is_right("the parking", "park")
+    assert is_right("1, 2 and 3", "3\n1")
+    assert not is_right("1, 2 and 3", "3\n4")
+    assert is_right("Roma", "Rome | Roma")
+    assert not is_right("Milan", "Rome | Roma")
+    assert not is_right("| ", "Rome | ")

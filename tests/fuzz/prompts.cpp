@@ -2,11 +2,22 @@
 
 #include "tests/fuzz/fuzz.hpp"
 
+#include <array>
+
 namespace {
 
-/// Needles of accepted prompts lie inside their contexts.
+using kvtape::workload::PromptFormat;
+
+constexpr std::array formats = {PromptFormat::kvtape, PromptFormat::ruler, PromptFormat::babilong};
+
+/// Needles of accepted prompts lie inside their contexts. The first byte chooses the format.
 void parse(std::string_view text) {
-    for (const auto& prompt : kvtape::workload::parse_prompts(text, "input"))
+    PromptFormat format = PromptFormat::kvtape;
+    if (!text.empty() && static_cast<unsigned char>(text.front()) < formats.size()) {
+        format = formats[static_cast<unsigned char>(text.front())];
+        text.remove_prefix(1);
+    }
+    for (const auto& prompt : kvtape::workload::parse_prompts(text, "input", format))
         for (const auto& needle : prompt.needles)
             if (needle.begin >= needle.end || needle.end > prompt.context.size())
                 std::abort();

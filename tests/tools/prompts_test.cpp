@@ -2,8 +2,13 @@
 
 #include "core/error.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/checkpoint_files.hpp"
+#include "tools/workload/chat_template.hpp"
+#include "tools/workload/mentions.hpp"
+#include "tools/workload/prompt_file.hpp"
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -74,23 +79,237 @@ TEST_CASE("A malformed prompt is refused with its line and what is wrong", "[too
     CHECK(refusal(needle("[[0, 11]]")) == "accepted");
 }
 
-TEST_CASE("The question of a written prompt is put into the model's template", "[tools][prompts]") {
+TEST_CASE("A line may ask several questions of one context", "[tools][prompts]") {
+    const std::vector<WrittenPrompt> prompts = parse_prompts(
+        R"({"context": "Ann has 1. Bob has 2.", "task": "counts", "needles": ["Ann has"], )"
+        R"("questions": [{"question": "Ann?", "answer": "1", "needles": ["1"]}, )"
+        R"({"question": "Both?", "answer": ["1", "2"], "answer_prefix": " They have"}]})",
+        "mine.jsonl");
+    REQUIRE(prompts.size() == 2);
+    CHECK(prompts[0].task == "counts");
+    CHECK(prompts[0].needles == std::vector<TextRange>{{0, 7}, {8, 9}});
+    CHECK(prompts[0].answer == "1");
+    CHECK(prompts[1].context == prompts[0].context);
+    CHECK(prompts[1].needles == std::vector<TextRange>{{0, 7}});
+    CHECK(prompts[1].answer == "1\n2");
+    CHECK(prompts[1].answer_prefix == " They have");
+
+    CHECK(says(R"({"context": "a", "questions": []})", "at least one object"));
+    CHECK(
+        says(R"({"context": "a", "questions": [3]})", "entry 1 of 'questions': it is not a JSON"));
+    CHECK(says(R"({"context": "a", "questions": [{"answer": "1"}]})", "lacks 'question'"));
+    CHECK(
+        says(R"({"context": "a", "questions": [{"question": "b", "task": "c"}]})", "unknown key"));
+    CHECK(says(R"({"context": "a", "question": "b", "questions": [{"question": "b"}]})",
+               "both 'questions' and 'question'"));
+    CHECK(says(R"({"context": "a", "question": "b", "task": ""})", "empty 'task'"));
+    CHECK(
+        says(R"({"context": "a", "question": "b", "answer": [[1]]})", "neither text nor a number"));
+}
+
+TEST_CASE("RULER's lines are split into context and question", "[tools][prompts]") {
+    const auto parse = [](std::string_view text) {
+        return parse_prompts(text, "ruler.jsonl", PromptFormat::ruler).at(0);
+    };
+    const WrittenPrompt niah = parse(
+        R"({"index": 0, "length": 40, "input": "Memorize it.\nOne of the magic numbers for fox is: )"
+        R"(4711. It rained.\nWhat is the magic number for fox?", "outputs": ["4711"], )"
+        R"("answer_prefix": " The number is"})");
+    CHECK(niah.context == "Memorize it.\nOne of the magic numbers for fox is: 4711. It rained.");
+    CHECK(niah.joint == "\n");
+    CHECK(niah.question == "What is the magic number for fox?");
+    CHECK(niah.answer_prefix == " The number is");
+    CHECK(niah.answer == "4711");
+    CHECK(niah.task == "ruler");
+    REQUIRE(niah.needles.size() == 1);
+    CHECK(niah.context.substr(niah.needles[0].begin, niah.needles[0].end - niah.needles[0].begin) ==
+          "One of the magic numbers for fox is: 4711.");
+
+    const WrittenPrompt chat =
+        parse(R"({"input": "[INST] Text.\n\nQuestion: who? [/INST]\n", "outputs": ["Ann", "Bo"]})");
+    CHECK(chat.context == "[INST] Text.");
+    CHECK(chat.joint == "\n\n");
+    CHECK(chat.question == "Question: who? [/INST]\n");
+    CHECK(chat.answer == "Ann\nBo");
+    CHECK(chat.needles.empty());
+
+    const WrittenPrompt split = parse(
+        R"({"context": "Ann lives in Rome.", "question": "Where?", "answer": ["Rome", "Roma"], )"
+        R"("answer_prefix": "Answer:", "task": "qa_1", "max_new_tokens": 32})");
+    CHECK(split.answer == "Rome | Roma");
+    CHECK(split.task == "qa_1");
+    CHECK(split.needles == std::vector<TextRange>{{0, 18}});
+
+    const auto refused = [](std::string_view text, const std::string& expected) {
+        try {
+            parse_prompts(text, "ruler.jsonl", PromptFormat::ruler);
+        } catch (const Error& error) {
+            UNSCOPED_INFO(error.what());
+            return std::string(error.what()).find(expected) != std::string::npos;
+        }
+        return false;
+    };
+    CHECK(refused(R"({"input": "one line", "outputs": ["a"]})", "of one line"));
+    CHECK(refused(R"({"input": "\n\nq", "outputs": ["a"]})", "of one line"));
+    CHECK(refused(R"({"input": "a\nb"})", "lacks 'outputs'"));
+    CHECK(refused(R"({"question": "a", "outputs": ["a"]})", "lacks 'context'"));
+    CHECK(refused(R"({"input": 3, "outputs": ["a"]})", "not text"));
+}
+
+TEST_CASE("An answer that everything mentions is no needle", "[tools][prompts]") {
+    std::string context;
+    for (int i = 0; i < 17; ++i)
+        context += "the word. ";
+    const std::vector<std::string> words = {"WORD"};
+    CHECK(sentences_that_mention(context, words, 16).empty());
+    CHECK(sentences_that_mention(context, words, 17).size() == 17);
+    CHECK(sentences_that_mention("swords. A word! Words?\n\nword", words, 16) ==
+          std::vector<TextRange>{{8, 15}, {24, 28}});
+    CHECK(sentences_that_mention("", words, 16).empty());
+}
+
+TEST_CASE("BABILong's needles are the facts about what is asked, where there are any",
+          "[tools][prompts]") {
+    const auto needles = [](const std::string& question) {
+        const WrittenPrompt prompt =
+            parse_prompts(
+                "{\"input\": \"Mary went to the garden. It rained. John moved to the "
+                "garden.\", \"question\": \"" +
+                    question + "\", \"target\": \"garden\"}",
+                "qa1.jsonl",
+                PromptFormat::babilong)
+                .at(0);
+        CHECK(prompt.answer == "garden");
+        CHECK(prompt.task == "babilong");
+        return prompt.needles;
+    };
+    CHECK(needles("Where is John?") == std::vector<TextRange>{{36, 61}});
+    CHECK(needles("Where is the apple?") == std::vector<TextRange>{{0, 24}, {36, 61}});
+    CHECK_THROWS_AS(
+        parse_prompts(R"({"input": "a", "question": "b"})", "qa1", PromptFormat::babilong), Error);
+    CHECK_THROWS_AS(parse_prompt_format("longbench"), Error);
+}
+
+TEST_CASE("A file of prompts is read a line at a time", "[tools][prompts]") {
+    const testing::TemporaryDirectory folder;
+    const std::filesystem::path file = folder.path() / "many.jsonl";
+    {
+        std::ofstream out(file);
+        for (int i = 0; i < 3000; ++i)
+            out << (i % 7 == 0 ? "\r\n" : "") << R"({"context": ")" << std::string(700, 'x') << " c"
+                << i << R"(", "questions": [{"question": "q)" << i
+                << R"("}, {"question": "again"}]})" << '\n';
+        out << R"({"context": "no line feed", "question": "last"})";
+    }
+    const PromptFile prompts(file, PromptFormat::kvtape);
+    REQUIRE(prompts.size() == 6001);
+    for (const int i : {0, 1, 1499, 2999}) {
+        CHECK(prompts.read(2 * i).question.substr(1) == std::to_string(i));
+        CHECK(prompts.read(2 * i + 1).question == "again");
+        CHECK(prompts.read(2 * i + 1).context.substr(702) == std::to_string(i));
+    }
+    CHECK(prompts.read(6000).question == "last");
+
+    std::ofstream(file, std::ios::in | std::ios::ate) << ' ';
+    CHECK(prompts.read(0).question == "q0");
+    std::fstream(file, std::ios::in | std::ios::out).seekp(20).write("y", 1);
+    CHECK_THROWS_WITH(prompts.read(0), Catch::Contains("line 2: it is not what it was"));
+    CHECK(prompts.read(2).question.substr(1) == "1");
+    std::ofstream(file) << "\n\n";
+    CHECK_THROWS_WITH(prompts.read(6000), Catch::Contains("when the recording began"));
+    CHECK_THROWS_WITH(PromptFile(file, PromptFormat::kvtape), Catch::Contains("no prompts"));
+    CHECK_THROWS_AS(PromptFile(folder.path(), PromptFormat::kvtape), Error);
+    CHECK_THROWS_AS(PromptFile(folder.path() / "none", PromptFormat::kvtape), Error);
+}
+
+TEST_CASE("A right answer holds every line of what is wanted, in any case", "[tools][prompts]") {
+    CHECK(is_right("In the Garden.", "garden"));
+    CHECK(is_right("1, 2 and 3", "3\n1"));
+    CHECK_FALSE(is_right("1, 2 and 3", "3\n4"));
+    CHECK(is_right("Roma", "Rome | Roma"));
+    CHECK_FALSE(is_right("Milan", "Rome | Roma"));
+    CHECK_FALSE(is_right("| ", "Rome | "));
+}
+
+TEST_CASE("A written prompt is put into a template", "[tools][prompts]") {
     const auto folder = std::filesystem::path(KVTAPE_SOURCE_DIR) / "data/needle-model";
     const model::Tokenizer tokenizer = model::Tokenizer::load(folder / "tokenizer.json");
-    const Lexicon lexicon = Lexicon::load(folder / "lexicon.json");
     const WrittenPrompt written{.context = "The pass key is 12.",
                                 .question = "Which?",
                                 .answer = "12",
-                                .needles = {{16, 18}}};
-    const Document with = document_of(written, tokenizer, &lexicon, 9);
+                                .needles = {{16, 18}},
+                                .joint = {},
+                                .answer_prefix = " It is",
+                                .task = "keys"};
+    const auto document = [&](std::string_view chat) {
+        return document_of(written, tokenizer, parse_chat_template(chat), 9);
+    };
+    const Document with = document("{context}\\n\\nQuestion: {question}\\nAnswer:");
     CHECK(with.context == "<s>The pass key is 12.");
-    CHECK(with.question == "\n\nQuestion: Which?\nAnswer:");
+    CHECK(with.question == "\n\nQuestion: Which?\nAnswer: It is");
     CHECK(with.seed == 9);
-    CHECK(document_of(written, tokenizer, nullptr, 9).question == "\n\nWhich?");
-    const Prompt prompt = tokenize(with, tokenizer);
+    CHECK(document("plain").question == "\n\nWhich? It is");
+    CHECK(document("llama-2").context == "<s>[INST] The pass key is 12.");
+    CHECK(document("llama-2").question == "\n\nWhich? [/INST] It is");
+    CHECK(document("<s>a {context}{question}").context == "<s>a The pass key is 12.");
+    for (const std::string_view name : chat_template_names())
+        CHECK(parse_chat_template(name).name == name);
+    for (const char* bad : {"",
+                            "llama",
+                            "{context}",
+                            "{question}{context}",
+                            "{context}{question}{question}",
+                            "{context}{context}{question}"})
+        CHECK_THROWS_AS(parse_chat_template(bad), Error);
+
+    const Prompt prompt = tokenize(document("llama-2"), tokenizer);
+    REQUIRE(prompt.spans.size() == 4);
+    CHECK(prompt.spans[0].kind == SpanKind::system);
+    CHECK(prompt.spans[1].begin == prompt.spans[0].end);
+    CHECK(prompt.text.substr(
+              0,
+              static_cast<std::size_t>(
+                  prompt.text_offsets[static_cast<std::size_t>(prompt.spans[1].begin)])) ==
+          "<s>[INST]");
     for (const Span& span : prompt.spans)
         if (span.kind == SpanKind::needle) {
             CHECK(span.end - span.begin == 2);
             CHECK(tokenizer.bytes_of(prompt.tokens[static_cast<std::size_t>(span.begin)]) == "1");
         }
+    CHECK_THROWS_WITH(expect_tokens(parse_chat_template("chatml"), tokenizer),
+                      Catch::Contains("has no token <|im_start|>"));
+    CHECK_NOTHROW(expect_tokens(parse_chat_template("llama-2"), tokenizer));
+}
+
+TEST_CASE("A checkpoint's own template is told by its words", "[tools][prompts]") {
+    const auto name_of = [](const std::string& file, const std::string& text) {
+        const testing::TemporaryDirectory folder;
+        std::ofstream(folder.path() / file) << text;
+        return chat_template_of(folder.path()).name;
+    };
+    const auto jinja = [&](const std::string& text) {
+        return name_of("chat_template.jinja", text);
+    };
+    CHECK(chat_template_of(testing::TemporaryDirectory().path()).name == "plain");
+    CHECK(name_of("tokenizer_config.json", "{}") == "plain");
+    CHECK(name_of("tokenizer_config.json", R"({"chat_template": null})") == "plain");
+    CHECK(name_of("tokenizer_config.json",
+                  R"({"chat_template": "{{ '<|im_start|>' }} <|im_end|>"})") == "chatml");
+    CHECK(name_of("tokenizer_config.json",
+                  R"({"chat_template": [{"name": "tool_use", "template": ""},)"
+                  R"({"name": "default", "template": "<|user|><|end|>"}]})") == "phi-3");
+    CHECK(jinja("'<|start_header_id|>' + role + '<|end_header_id|>' '<|eot_id|>'") == "llama-3");
+    CHECK(jinja("<|start_header_id|> Cutting Knowledge Date: December 2023 <|eot_id|>") ==
+          "llama-3.1");
+    CHECK(jinja("<|im_start|>system\nYou are a helpful assistant.<|im_end|>") == "qwen2");
+    CHECK(jinja("<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
+                "assistant.<|im_end|>") == "qwen2.5");
+    CHECK(jinja("'[INST] ' + '<<SYS>>' + ' [/INST]'") == "llama-2");
+    CHECK(jinja("'[INST] ' + content + ' [/INST]'") == "mistral-v1");
+    CHECK(jinja("'[INST] ' + content + '[/INST]'") == "mistral-v3");
+    CHECK(jinja("'[INST]' + content + '[/INST]'") == "mistral-tekken");
+    CHECK_THROWS_WITH(jinja("{{ messages }}"), Catch::Contains("no family that kvtape knows"));
+    CHECK_THROWS_AS(name_of("tokenizer_config.json", R"({"chat_template": 3})"), Error);
+    CHECK_THROWS_AS(name_of("tokenizer_config.json", R"({"chat_template": [3]})"), Error);
+    CHECK_THROWS_AS(name_of("tokenizer_config.json", "{"), Error);
 }

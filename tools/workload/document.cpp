@@ -1,14 +1,12 @@
 #include "tools/workload/document.hpp"
 
+#include "tools/workload/mentions.hpp"
+
 #include <algorithm>
 #include <utility>
 
 namespace kvtape::workload {
 namespace {
-
-bool is_word_character(char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
 
 Position first_beginning_at(std::size_t byte, const model::Encoding& encoding) {
     return static_cast<Position>(std::lower_bound(encoding.begins.begin(),
@@ -17,14 +15,29 @@ Position first_beginning_at(std::size_t byte, const model::Encoding& encoding) {
                                  encoding.begins.begin());
 }
 
+/// How many tokens hold bytes of `[0, byte)` alone.
+Position ended_by(std::size_t byte, const model::Encoding& encoding) {
+    const auto next = std::upper_bound(
+        encoding.ends.begin(), encoding.ends.end(), static_cast<std::int64_t>(byte));
+    return static_cast<Position>(next - encoding.ends.begin());
+}
+
 /// The tokens that hold bytes of `range`.
 Span covering(SpanKind kind, TextRange range, const model::Encoding& encoding, int group) {
-    const auto begin = std::upper_bound(
-        encoding.ends.begin(), encoding.ends.end(), static_cast<std::int64_t>(range.begin));
     return {.kind = kind,
-            .begin = static_cast<Position>(begin - encoding.ends.begin()),
+            .begin = ended_by(range.begin, encoding),
             .end = first_beginning_at(range.end, encoding),
             .group = group};
+}
+
+std::vector<std::string> split(std::string_view text, std::string_view by) {
+    std::vector<std::string> parts;
+    for (std::size_t end = text.find(by); end != std::string_view::npos; end = text.find(by)) {
+        parts.emplace_back(text.substr(0, end));
+        text.remove_prefix(end + by.size());
+    }
+    parts.emplace_back(text);
+    return parts;
 }
 
 }  // namespace
@@ -40,12 +53,12 @@ Prompt tokenize(const Document& document, const model::Tokenizer& tokenizer) {
     prompt.prompt_len = static_cast<Position>(encoding.ids.size());
 
     const bool begins = !encoding.ids.empty() && tokenizer.is_special(encoding.ids.front());
-    if (begins)
-        prompt.spans.push_back({.kind = SpanKind::system, .begin = 0, .end = 1, .group = -1});
-    prompt.spans.push_back({.kind = SpanKind::context,
-                            .begin = begins ? 1 : 0,
-                            .end = prompt.context_len,
-                            .group = -1});
+    const Position lead =
+        document.lead > 0 ? ended_by(document.lead, encoding) : Position{begins ? 1 : 0};
+    if (lead > 0)
+        prompt.spans.push_back({.kind = SpanKind::system, .begin = 0, .end = lead, .group = -1});
+    prompt.spans.push_back(
+        {.kind = SpanKind::context, .begin = lead, .end = prompt.context_len, .group = -1});
     for (const TextRange& needle : document.needles)
         prompt.spans.push_back(covering(SpanKind::needle, needle, encoding, 0));
     for (const TextRange& distractor : document.distractors)
@@ -78,15 +91,14 @@ std::string begin_of_text(const model::Tokenizer& tokenizer) {
 bool is_right(std::string_view generated, std::string_view answer) {
     if (answer.empty())
         return false;
-    for (std::size_t at = generated.find(answer); at != std::string_view::npos;
-         at = generated.find(answer, at + 1)) {
-        const std::size_t end = at + answer.size();
-        const bool free_before = at == 0 || !is_word_character(generated[at - 1]);
-        const bool free_after = end == generated.size() || !is_word_character(generated[end]);
-        if (free_before && free_after)
-            return true;
-    }
-    return false;
+    const std::string text = lower_case(generated);
+    const std::vector<std::string> wanted = split(lower_case(answer), "\n");
+    return std::all_of(wanted.begin(), wanted.end(), [&](const std::string& line) {
+        const std::vector<std::string> choices = split(line, alternative);
+        return std::any_of(choices.begin(), choices.end(), [&](const std::string& choice) {
+            return mentions(text, choice);
+        });
+    });
 }
 
 }  // namespace kvtape::workload

@@ -21,11 +21,12 @@ struct TextRange {
 /// A prompt as text: what the model reads, and what is known about it.
 struct Document {
     std::string context;   ///< begins with the model's begin-of-text token, where it has one
+    std::size_t lead = 0;  ///< bytes of the context that come from a chat template
     std::string question;  ///< everything after the context, up to where the answer begins
     std::vector<TextRange> needles;      ///< what the answer follows from
     std::vector<TextRange> distractors;  ///< facts of the same kind that are not asked for
     std::string task;
-    std::string answer;  ///< the value a right answer contains; empty: not judged
+    std::string answer;  ///< what a right answer contains (`is_right`); empty: not judged
     std::uint64_t seed = 0;
 };
 
@@ -54,7 +55,12 @@ Position context_tokens(const Document& document, const model::Tokenizer& tokeni
 /// The token that begins a text (`<s>` or `<|begin_of_text|>`), or "" when the model has none.
 std::string begin_of_text(const model::Tokenizer& tokenizer);
 
-/// Whether `generated` holds `answer` with neither a letter nor a digit right before or after it.
+/// Between answers of which one is enough.
+inline constexpr std::string_view alternative = " | ";
+
+/// Whether `generated` holds `answer` with neither a letter nor a digit right before or after it,
+/// whatever the case. An answer of several lines wants each of them; a line with ` | ` in it names
+/// alternatives, of which one is enough.
 bool is_right(std::string_view generated, std::string_view answer);
 
 }  // namespace kvtape::workload

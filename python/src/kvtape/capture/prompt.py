@@ -166,12 +166,26 @@ def _bytes_of(place: Place, context: str, what: str) -> tuple[int, int]:
 
 
 def is_right(generated: str, answer: str) -> bool:
-    """Whether the answer stands in the text with neither a letter nor a digit right beside it."""
-    letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    at = generated.find(answer)
+    """Whether the answer stands in the text, in any case, with neither a letter nor a digit beside it.
+
+    An answer of several lines wants each of them; in a line, ` | ` stands between alternatives.
+    """
+    text = _lower(generated)
+    return all(
+        any(_mentions(text, choice) for choice in line.split(" | ")) for line in _lower(answer).split("\n")
+    )
+
+
+def _lower(text: str) -> str:
+    """A-Z as a-z, and nothing else, as the program does it."""
+    return text.translate({letter: letter + 32 for letter in range(ord("A"), ord("Z") + 1)})
+
+
+def _mentions(text: str, word: str) -> bool:
+    at = text.find(word) if word else -1
     while at >= 0:
-        around = (generated[at - 1 : at] if at else "") + generated[at + len(answer) :][:1]
-        if not any(letter in letters for letter in around):
+        around = (text[at - 1 : at] if at else "") + text[at + len(word) :][:1]
+        if not any(character.isascii() and character.isalnum() for character in around):
             return True
-        at = generated.find(answer, at + 1)
+        at = text.find(word, at + 1)
     return False

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "tools/record_request.hpp"
+#include "tools/workload/chat_template.hpp"
+#include "tools/workload/prompt_file.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kvtape {
+
+/// The prompts of a request, in order: the documents of its workloads, then those of its file,
+/// which are read when they are asked for. Refers to the tokenizer.
+class PromptSource {
+  public:
+    /// Makes the documents, and checks every line of the file, the template and the room that the
+    /// model (of `max_positions`) has for each prompt, before anything runs.
+    PromptSource(const RecordRequest& request,
+                 const model::Tokenizer& tokenizer,
+                 std::int32_t max_positions);
+
+    std::int64_t size() const;
+    workload::Prompt make(std::int64_t index) const;
+    /// The name of the template that the file's prompts are put into; empty without a file.
+    std::string template_name() const { return chat_ ? chat_->name : std::string(); }
+
+  private:
+    void make_documents(const RecordRequest& request, const std::optional<workload::Lexicon>& own);
+    void open_file(const RecordRequest& request, const std::optional<workload::Lexicon>& own);
+
+    const model::Tokenizer& tokenizer_;
+    std::uint64_t seed_;
+    std::vector<workload::Prompt> documents_;
+    std::optional<workload::PromptFile> file_;
+    std::optional<workload::ChatTemplate> chat_;
+};
+
+}  // namespace kvtape
