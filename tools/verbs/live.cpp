@@ -19,6 +19,8 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
+#include <utility>
 
 namespace kvtape::verbs {
 namespace {
@@ -109,61 +111,45 @@ void expect_settings(const ResultDirectory& directory, const Json& settings) {
                               "; use another --out");
 }
 
-int run(const Invocation& invocation) {
+struct LiveOptions {
+    std::filesystem::path out;
+    std::filesystem::path model;
+    Device device;
+    Position max_new_tokens = 0;
+};
+
+LiveOptions read_live_options(const Invocation& invocation) {
     const auto& values = invocation.values;
-    const std::filesystem::path out = values["out"].as<std::string>();
-    if (out.empty())
+    LiveOptions asked{.out = values["out"].as<std::string>(),
+                      .model = {},
+                      .device = read_device(invocation),
+                      .max_new_tokens = values["max-new-tokens"].as<Position>()};
+    if (asked.out.empty())
         throw usage_error("--out is empty; name the directory of the results");
-    const Device device = read_device(invocation);
-    const Position max_new_tokens = values["max-new-tokens"].as<Position>();
-    if (max_new_tokens < 0)
-        throw usage_error("--max-new-tokens is " + std::to_string(max_new_tokens) +
+    if (asked.max_new_tokens < 0)
+        throw usage_error("--max-new-tokens is " + std::to_string(asked.max_new_tokens) +
                           "; it must be at least 0");
-    const std::filesystem::path folder =
-        values.count("model") != 0 ? std::filesystem::path(values["model"].as<std::string>())
-                                   : needle_model_directory();
-    const std::unique_ptr<Trace> trace =
-        open_trace(values["like"].as<std::string>(), Unfinished::refuse, invocation.common.threads);
-    const model::Config config = model::Config::load(folder / "config.json");
-    const model::Tokenizer tokenizer = model::Tokenizer::load(folder / "tokenizer.json");
-    const std::unique_ptr<model::Backend> backend =
-        make_backend(device, config.stored_type, invocation.common.threads);
-    model::Transformer model = model::Transformer::load(folder, *backend);
-    const live::Source source(*trace, model, tokenizer, folder);
-    const ReplayOptions asked = read_replay_options(invocation, source);
-    if (!invocation.common.quiet)
-        for (const std::string& line : asked.left_out)
-            std::cerr << "kvtape: " << line << '\n';
-    live::expect_runnable(source, asked.request.sequences, model, max_new_tokens);
-    const live::LiveRequest request{.setting = {.model = &model,
-                                                .tokenizer = &tokenizer,
-                                                .schedule = asked.request.schedule,
-                                                .source = asked.request.source,
-                                                .max_new_tokens = max_new_tokens,
-                                                .seed = invocation.common.seed,
-                                                .threads = invocation.common.threads,
-                                                .scores = asked.request.scores},
-                                    .replay = asked.request,
-                                    .producer = "kvtape " KVTAPE_VERSION,
-                                    .teacher = values.count("teacher") != 0};
-    const std::vector<ReplayTask> tasks = asked.tasks();
-    check_feasible(asked.request, tasks);
-    live::expect_held_attention(tasks);
+    asked.model = values.count("model") != 0
+                      ? std::filesystem::path(values["model"].as<std::string>())
+                      : needle_model_directory();
+    return asked;
+}
+
+/// Runs the tasks into the directory, with the settings of the run beside its answers.
+live::LiveReport run_recorded(ResultDirectory& directory,
+                              const live::LiveRequest& request,
+                              std::span<const ReplayTask> tasks,
+                              Json record,
+                              bool quiet) {
     const Clock::time_point begin = Clock::now();
-    ResultDirectory directory(out, source, Loop::live);
-    const Json settings = settings_of(*backend, folder, max_new_tokens);
-    expect_settings(directory, settings);
-    Json record = run_record(invocation);
-    record["device"] = backend->description();
-    record["live"] = settings;
     // What a run that fails leaves behind has its settings beside it.
     if (directory.results().empty())
         directory.write("run.json", record.dump(2) + "\n");
     std::optional<Progress> progress;
-    const live::LiveReport report =
+    live::LiveReport report =
         live::run_into(directory, request, tasks, [&](std::int64_t done, std::int64_t all) {
             if (!progress)
-                progress.emplace("answering", all, invocation.common.quiet);
+                progress.emplace("answering", all, quiet);
             progress->update(done);
         });
     progress.reset();
@@ -172,7 +158,11 @@ int run(const Invocation& invocation) {
     record["decode_seconds"] = report.decode_seconds;
     if (!report.rows.empty())
         directory.write("run.json", record.dump(2) + "\n");
-    if (invocation.common.json)
+    return report;
+}
+
+void print(const live::LiveReport& report, const std::filesystem::path& out, bool json) {
+    if (json)
         std::cout << live::as_json(report, out.string()) << '\n';
     else if (report.rows.empty())
         std::cout << "everything asked for is there already, in " << out.string() << '\n';
@@ -180,6 +170,47 @@ int run(const Invocation& invocation) {
         std::cout << accuracy_table(report.rows)
                   << "\nRight answers of the running model with the cache compressed. More in "
                   << (out / "answers.csv").string() << '\n';
+}
+
+int run(const Invocation& invocation) {
+    const LiveOptions own = read_live_options(invocation);
+    const CommonOptions& common = invocation.common;
+    const std::unique_ptr<Trace> trace =
+        open_trace(invocation.values["like"].as<std::string>(), Unfinished::refuse, common.threads);
+    const model::Config config = model::Config::load(own.model / "config.json");
+    const model::Tokenizer tokenizer = model::Tokenizer::load(own.model / "tokenizer.json");
+    const std::unique_ptr<model::Backend> backend =
+        make_backend(own.device, config.stored_type, common.threads);
+    model::Transformer model = model::Transformer::load(own.model, *backend);
+    const live::Source source(*trace, model, tokenizer, own.model);
+    const ReplayOptions asked = read_replay_options(invocation, source);
+    if (!common.quiet)
+        for (const std::string& line : asked.left_out)
+            std::cerr << "kvtape: " << line << '\n';
+    live::expect_runnable(source, asked.request.sequences, model, own.max_new_tokens);
+    const live::LiveRequest request{.setting = {.model = &model,
+                                                .tokenizer = &tokenizer,
+                                                .schedule = asked.request.schedule,
+                                                .source = asked.request.source,
+                                                .max_new_tokens = own.max_new_tokens,
+                                                .seed = common.seed,
+                                                .threads = common.threads,
+                                                .scores = asked.request.scores},
+                                    .replay = asked.request,
+                                    .producer = "kvtape " KVTAPE_VERSION,
+                                    .teacher = invocation.values.count("teacher") != 0};
+    const std::vector<ReplayTask> tasks = asked.tasks();
+    check_feasible(asked.request, tasks);
+    live::expect_held_attention(tasks);
+    ResultDirectory directory(own.out, source, Loop::live);
+    const Json settings = settings_of(*backend, own.model, own.max_new_tokens);
+    expect_settings(directory, settings);
+    Json record = run_record(invocation);
+    record["device"] = backend->description();
+    record["live"] = settings;
+    print(run_recorded(directory, request, tasks, std::move(record), common.quiet),
+          own.out,
+          common.json);
     return exit_done;
 }
 

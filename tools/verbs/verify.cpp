@@ -179,24 +179,32 @@ std::string calibration_text(const std::vector<MetricCalibration>& rows) {
     return text_table(table);
 }
 
-int run(const Invocation& invocation) {
-    const auto& values = invocation.values;
-    const fs::path a = values["a"].as<std::string>(), b = values["b"].as<std::string>();
-    const fs::path out = values.count("out") != 0 ? fs::path(values["out"].as<std::string>()) : b;
+/// Where the tables go.
+fs::path folder_of_tables(const Invocation& invocation) {
+    const char* const option = invocation.values.count("out") != 0 ? "out" : "b";
+    const fs::path out = invocation.values[option].as<std::string>();
     if (out.empty() || (fs::exists(out) && !fs::is_directory(out)))
         throw usage_error("verifying: --out '" + out.string() + "' is not a directory");
-    const std::vector<ResultPair> pairs = pair_results(a, b);
+    return out;
+}
+
+void make_folder(const fs::path& folder) {
     std::error_code failure;
-    fs::create_directories(out, failure);
+    fs::create_directories(folder, failure);
     if (failure)
-        throw io_error("verifying: making the directory " + out.string() + ": " +
+        throw io_error("verifying: making the directory " + folder.string() + ": " +
                        failure.message());
+}
+
+/// Agreement of every pair: as tables, as text, as JSON.
+struct Agreement {
     AgreementTables tables;
     std::vector<std::vector<std::string>> shown = {
         {"policy", "budget", "schedule", "agreement", "least", "identical"}};
-    bool as_expected = true;
     Json json = Json::array();
-    for (const ResultPair& pair : pairs) {
+    bool as_expected = true;
+
+    void add(const ResultPair& pair) {
         const PairAgreement found = agreement_of(pair);
         tables.add(pair, found);
         as_expected = as_expected && (found.identical || !must_agree(pair));
@@ -214,42 +222,72 @@ int run(const Invocation& invocation) {
                         {"least", found.least},
                         {"identical", found.identical}});
     }
-    const auto write = [&](const char* name, const std::string& text) {
-        write_text_file(out / name, text);
-    };
-    write("agreement.csv", tables.agreement.text());
-    write("drift.csv", tables.drift.text());
-    write("parting.csv", tables.parting.text());
-    std::vector<MetricCalibration> calibration;
+
+    void write(const fs::path& out) const {
+        write_text_file(out / "agreement.csv", tables.agreement.text());
+        write_text_file(out / "drift.csv", tables.drift.text());
+        write_text_file(out / "parting.csv", tables.parting.text());
+    }
+};
+
+/// Writes calibration.csv and returns it, or says why there is none and removes an earlier one,
+/// which would speak of other results.
+std::vector<MetricCalibration> calibrate(const fs::path& a,
+                                         const fs::path& b,
+                                         const fs::path& out,
+                                         const CommonOptions& common) {
     if (fs::exists(a / "recall.csv") && fs::exists(b / "answers.csv")) {
-        calibration = calibrate_directories(a, b, invocation.common.threads);
-        write("calibration.csv", calibration_csv(calibration));
-    } else {
-        // One of an earlier call would speak of other results.
-        fs::remove(out / "calibration.csv", failure);
-        const bool live_twice = fs::exists(a / "answers.csv") && fs::exists(b / "answers.csv");
-        if (!live_twice && !invocation.common.quiet)
-            std::cerr << "kvtape: verifying: no calibration, which needs recall.csv in "
-                      << a.string() << " and answers.csv in " << b.string() << '\n';
+        std::vector<MetricCalibration> rows = calibrate_directories(a, b, common.threads);
+        write_text_file(out / "calibration.csv", calibration_csv(rows));
+        return rows;
     }
-    if (invocation.common.json) {
-        Json metrics = Json::array();
-        for (const MetricCalibration& row : calibration)
-            if (row.calibration.spearman)
-                metrics.push_back({{"metric", row.metric},
-                                   {"task", row.task.empty() ? "all" : row.task},
-                                   {"cells", row.calibration.cells},
-                                   {"spearman", row.calibration.spearman->value}});
-        std::cout << to_text(Json{{"results", json}, {"calibration", metrics}}) << '\n';
-    } else {
-        std::cout << text_table(shown) << '\n';
-        if (!calibration.empty())
-            std::cout << calibration_text(calibration) << '\n';
-        std::cout << "Agreement is the Jaccard index of what both keep, over sequences, layers, KV "
-                     "heads and blocks.\nMore in "
-                  << (out / "agreement.csv").string() << '\n';
-    }
-    if (as_expected)
+    std::error_code ignored;
+    fs::remove(out / "calibration.csv", ignored);
+    const bool live_twice = fs::exists(a / "answers.csv") && fs::exists(b / "answers.csv");
+    if (!live_twice && !common.quiet)
+        std::cerr << "kvtape: verifying: no calibration, which needs recall.csv in " << a.string()
+                  << " and answers.csv in " << b.string() << '\n';
+    return {};
+}
+
+void print_json(const Agreement& agreement, const std::vector<MetricCalibration>& calibration) {
+    Json metrics = Json::array();
+    for (const MetricCalibration& row : calibration)
+        if (row.calibration.spearman)
+            metrics.push_back({{"metric", row.metric},
+                               {"task", row.task.empty() ? "all" : row.task},
+                               {"cells", row.calibration.cells},
+                               {"spearman", row.calibration.spearman->value}});
+    std::cout << to_text(Json{{"results", agreement.json}, {"calibration", metrics}}) << '\n';
+}
+
+void print_text(const Agreement& agreement,
+                const std::vector<MetricCalibration>& calibration,
+                const fs::path& out) {
+    std::cout << text_table(agreement.shown) << '\n';
+    if (!calibration.empty())
+        std::cout << calibration_text(calibration) << '\n';
+    std::cout << "Agreement is the Jaccard index of what both keep, over sequences, layers, KV "
+                 "heads and blocks.\nMore in "
+              << (out / "agreement.csv").string() << '\n';
+}
+
+int run(const Invocation& invocation) {
+    const fs::path a = invocation.values["a"].as<std::string>();
+    const fs::path b = invocation.values["b"].as<std::string>();
+    const fs::path out = folder_of_tables(invocation);
+    const std::vector<ResultPair> pairs = pair_results(a, b);
+    make_folder(out);
+    Agreement agreement;
+    for (const ResultPair& pair : pairs)
+        agreement.add(pair);
+    agreement.write(out);
+    const std::vector<MetricCalibration> calibration = calibrate(a, b, out, invocation.common);
+    if (invocation.common.json)
+        print_json(agreement, calibration);
+    else
+        print_text(agreement, calibration, out);
+    if (agreement.as_expected)
         return exit_done;
     std::cerr << "kvtape: verifying: policies that decide once over a whole prompt must agree "
                  "exactly, and some do not\n";
