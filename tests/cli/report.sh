@@ -53,6 +53,26 @@ cmp -s page.html all/report.html || complain 'two pages of the same results diff
 expect_success report all --threads 1 --quiet
 cmp -s page.html all/report.html || complain 'threads change the page'
 
+# What the page's answer says of the two best is what compare.csv says of them.
+expect_success analyze all --quiet
+expect_success report all --quiet
+python3 - all/report.html all/compare.csv <<'PYTHON' || complain 'the answer is not that of compare.csv'
+import csv
+import re
+import sys
+
+answer = re.search(r"<p class=answer>(.*?)</p>", open(sys.argv[1], encoding="utf-8").read(), re.DOTALL).group(1)
+budget, best, mean, rival, other, difference = re.findall("<b>(.*?)</b>", answer)[:6]
+assert {best, rival} == {"snapkv", "h2o"}, answer
+with open(sys.argv[2], newline="") as file:
+    row = next(row for row in csv.DictReader(file)
+               if row["budget_a"] == row["budget_b"] == budget and row["metric"] == "needle_recall_weighted"
+               and row["task"] == "all" and {row["policy_a"], row["policy_b"]} == {best, rival})
+sign = 1 if row["policy_a"] == best else -1
+assert difference == f"{sign * float(row['difference']):.2f}", (answer, row)
+wins, losses = (row["wins"], row["losses"])[::sign]
+assert f"{wins} sequences won, {row['ties']} tied, {losses} lost" in answer, (answer, row)
+PYTHON
 expect_success replay "$small" --policy snapkv --budget 10% --out looked --report --twice
 [[ -s looked/report.html ]] || complain 'replay --report writes no report.html'
 grep -q 'open looked/report\.html in a browser' stderr || complain "replay --report says: $(cat stderr)"
@@ -62,9 +82,9 @@ expect_success report all --out page.html --overwrite
 expect_refusal 2 'recall\.csv' report all --out all/recall.csv --overwrite
 expect_refusal 2 '--out is empty' report all --out ''
 expect_refusal 4 'nowhere/page\.html' report all --out nowhere/page.html
-expect_refusal 4 'absent/recall\.csv' report absent
+expect_refusal 4 'absent: there is no such directory' report absent
 mkdir empty
-expect_refusal 4 'empty/recall\.csv' report empty
+expect_refusal 3 'empty: it holds no results \(no recall\.csv\); name the --out of a replay' report empty
 mkdir foreign
 echo 'a,b' >foreign/recall.csv
 expect_refusal 3 "no column 'policy'; it is of another version" report foreign
@@ -78,6 +98,10 @@ expect_success live --like other.kvtape.h5 --policy full --budget 10% --max-new-
 expect_success report all --live other --out answers.html --overwrite
 grep -q 'Answers of the running model are left out: other belongs to the trace' stderr ||
     complain "answers of another recording: $(cat stderr)"
+expect_success report all --trace other.kvtape.h5 --out answers.html --overwrite
+[[ $(grep -c 'Decisions of .* left out' stderr) == 1 ]] || complain "another recording: $(cat stderr)"
+grep -q 'Decisions of .* and of 11 further results are left out: they belong to the trace' stderr ||
+    complain "another recording: $(cat stderr)"
 expect_success analyze looked
 expect_success replay "$small" --policy knorm --budget 10% --out looked
 expect_success report looked --out looked.html

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh PROGRAM SCRATCH [IMAGES]: makes reports of small recordings, one of them hostile, and uses them
 # in headless Chromium through playwright-core, which npm fetches into SCRATCH once. With IMAGES, takes
-# the screenshots of docs/img from the results of `./dev demo`.
+# the screenshots of docs/img from the results of `./dev demo`; optipng makes them smaller.
 set -euo pipefail
 program=$(readlink -f "$1") scratch=$2 images=${3:-}
 here=$(dirname "$(readlink -f "$0")")
@@ -31,8 +31,12 @@ policies=(--policy full --policy random --policy oracle --policy snapkv --policy
 
 quiet record --workload passkey:digits=8 --workload where --sequences 4 --length 384 --max-new-tokens 8 \
     --out "$work/plain.kvtape.h5"
-quiet replay "$work/plain.kvtape.h5" "${policies[@]}" --curve --out "$work/plain"
+quiet replay "$work/plain.kvtape.h5" "${policies[@]}" --policy h2o --policy knorm --policy tova --policy keydiff \
+    --policy streaming_llm --policy 'adakv(snapkv)' --curve --out "$work/plain"
 quiet analyze "$work/plain"
+quiet live --like "$work/plain.kvtape.h5" --policy full --policy random --policy snapkv --policy keydiff --budget 10% \
+    --tasks passkey --out "$work/plain/live"
+quiet verify "$work/plain" "$work/plain/live"
 quiet report "$work/plain"
 
 quiet replay "$work/plain.kvtape.h5" --policy knorm --policy keydiff --policy lagkv --budget '10%,25%' \
@@ -58,3 +62,6 @@ page=$work/plain/report.html
 [[ -z $images ]] || page=$here/../../out/demo/report.html
 node "$here/browser.mjs" "$scratch" "$browser" "$page" "$work/blocks/report.html" "$hostile/report.html" ${images:+"$images"} 2>"$work/errors" ||
     { cat "$work/errors"; exit 1; }
+if [[ -n $images ]] && command -v optipng >/dev/null; then
+    optipng -quiet -o5 -strip all "$images"/report-*.png
+fi

@@ -170,7 +170,8 @@ TEST_CASE("a page holds figures, decisions and where they come from", "[tools][r
     CHECK(data["strips"]["codes"][0][0][0] == "AQIAAAA=");
     CHECK(data["strips"]["codes"][0][1][0] == "AAAAAAA=");
     CHECK_THAT(page,
-               Contains("no policy keeps more of the needle than <b>snapkv</b>: <b>0.50</b>"));
+               Contains("At <b>25%</b> of the cache <b>snapkv</b> keeps most of the needle: "
+                        "<b>0.50</b>. No other policy was replayed at it."));
     CHECK_THAT(page, Contains("default-src 'none'; script-src 'sha256-"));
     CHECK_THAT(page, Contains("kvtape replay"));
 }
@@ -201,7 +202,9 @@ TEST_CASE("what is absent or damaged is left out of the page and named", "[tools
     write_bytes(results.path("recall.csv"), "policy,budget\nsnapkv,25%\n");
     CHECK_THROWS_WITH(results.sources(), Contains("it has no column"));
     std::filesystem::remove(results.path("recall.csv"));
-    CHECK_THROWS_AS(results.sources(), Error);
+    CHECK_THROWS_WITH(results.sources(), Contains("it holds no results (no recall.csv)"));
+    CHECK_THROWS_WITH(report::open_sources({.directory = "/absent", .trace = {}, .live = {}}),
+                      Contains("there is no such directory"));
 }
 
 TEST_CASE("tables of analyze reach the page by layer and head", "[tools][report]") {

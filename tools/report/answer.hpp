@@ -6,9 +6,10 @@
 
 namespace kvtape::report {
 
-/// The answer in one line, as HTML: which policy keeps most of the needle at a middling budget, and
-/// with how little of the cache the best one keeps nine tenths of it, with intervals.
-std::string answer_html(const Recall& recall);
+/// The answer as HTML: which policy keeps most of the needle at which budget, the runner-up and
+/// whether it is really behind, what the running model answered with both, and with how little of
+/// the cache nine tenths are kept; with intervals.
+std::string answer_html(const Sources& sources);
 
 /// Policies as rows and budgets as columns: weighted recall (kept mass where there is no needle)
 /// with its interval, marked where more is kept than was asked.

@@ -1,5 +1,6 @@
 #include "tools/report/data.hpp"
 
+#include "tools/report/finding.hpp"
 #include "tools/report/optional_table.hpp"
 #include "tools/report/tables.hpp"
 
@@ -55,6 +56,14 @@ Json cell_json(const Recall& recall, const Cell& cell, const CellFile& file) {
     return json;
 }
 
+/// The cells that the answer is about, or null: the page opens with them.
+Json answer(const Recall& recall) {
+    const auto finding = find_answer(recall);
+    if (!finding)
+        return {};
+    return {{"best", finding->best}, {"rival", finding->rival ? Json(*finding->rival) : Json()}};
+}
+
 Json weights(const Recall& recall) {
     Json json = Json::array();
     for (const double weight : recall.needle_weight)
@@ -72,6 +81,7 @@ Json page_data(Sources& sources, const StripLimits& limits) {
               {"layers", recall.layers},
               {"heads", recall.heads},
               {"weight", weights(recall)},
+              {"answer", answer(recall)},
               {"cells", Json::array()}};
     data["strips"] = strips(sources, limits);
     for (std::size_t i = 0; i < recall.cells.size(); ++i)

@@ -15,9 +15,15 @@ inline bool is_there(const std::filesystem::path& path) {
     return std::filesystem::exists(path, failure);
 }
 
-/// Three decimals are what a screen can show, and keep the page small. Null for what is no number.
+/// Three decimals are what a screen can show, and keep the page small; two more where the third is
+/// a 5, so that rounding once more to two gives what rounding once would. Null for what is no
+/// number.
 inline Json rounded(double value) {
-    return std::isfinite(value) ? Json(std::round(value * 1000.0) / 1000.0) : Json();
+    if (!std::isfinite(value))
+        return {};
+    const double thousandths = std::round(value * 1000.0);
+    const bool is_half = std::fmod(std::abs(thousandths), 10.0) == 5.0;
+    return is_half ? std::round(value * 100'000.0) / 100'000.0 : thousandths / 1000.0;
 }
 
 /// Three significant digits, for figures that may be small.

@@ -60,7 +60,7 @@ std::string make_page(Sources& sources, const StripLimits& limits) {
     parts["styles"] = elements(page_styles(), "style");
     parts["scripts"] = elements(page_scripts(), "script");
     parts["title"] = shown(sources.directory.lexically_normal().string());
-    parts["answer"] = answer_html(sources.recall);
+    parts["answer"] = answer_html(sources);
     parts["recall"] = recall_html(sources.recall);
     parts["bytes"] = bytes_html(sources);
     parts["made"] = provenance_html(sources);

@@ -77,21 +77,26 @@ void open_files(Sources& sources) {
 void check_fingerprints(Sources& sources) {
     std::string expected =
         sources.trace != nullptr ? sources.trace->info().fingerprint : std::string();
+    std::map<std::string, std::vector<std::string>> strangers;  // by the trace they belong to
     for (std::size_t i = 0; i < sources.files.size(); ++i) {
         CellFile& file = sources.files[i];
         if (file.decisions == nullptr)
             continue;
-        const std::string& found = file.decisions->info().trace_fingerprint;
+        const std::string found = file.decisions->info().trace_fingerprint;
         if (expected.empty())
             expected = found;
         if (found == expected)
             continue;
         const Cell& cell = sources.recall.cells[i];
-        sources.notes.push_back("Decisions of " + cell.policy + " at " + cell.budget +
-                                " are left out: they belong to the trace " + found + ", expected " +
-                                expected);
+        strangers[found].push_back(cell.policy + " at " + cell.budget);
         file = {};
     }
+    for (const auto& [found, names] : strangers)
+        sources.notes.push_back(
+            "Decisions of " + names[0] +
+            (names.size() > 1 ? " and of " + std::to_string(names.size() - 1) + " further results"
+                              : "") +
+            " are left out: they belong to the trace " + found + ", expected " + expected);
 }
 
 void find_trace(Sources& sources, const fs::path& asked) {
@@ -153,6 +158,10 @@ void find_live(Sources& sources, const fs::path& asked) {
         expect_same_recording(sources, *place);
         sources.live = *place;
     });
+    if (!sources.live.empty() && is_there(sources.live / "answers.csv"))
+        attempt(sources.notes, "answers.csv is left out", [&] {
+            sources.answers = read_answers(sources.live / "answers.csv");
+        });
 }
 
 /// A replay into a directory that was analyzed before leaves its results out of those tables.
@@ -176,14 +185,25 @@ void check_analysis(Sources& sources) {
     });
 }
 
+void expect_results(const fs::path& directory) {
+    std::error_code failure;
+    if (!fs::is_directory(directory, failure))
+        throw io_error("reporting on " + directory.string() + ": there is no such directory");
+    if (!is_there(directory / "recall.csv"))
+        throw format_error("reporting on " + directory.string() +
+                           ": it holds no results (no recall.csv); name the --out of a replay");
+}
+
 }  // namespace
 
 Sources open_sources(const Request& request) {
+    expect_results(request.directory);
     Sources sources{.recall = read_recall(request.directory),
                     .files = {},
                     .trace = nullptr,
                     .directory = request.directory,
                     .live = {},
+                    .answers = {},
                     .run = {},
                     .threads = request.threads,
                     .notes = {}};

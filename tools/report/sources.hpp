@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/json.hpp"
+#include "tools/report/answers.hpp"
 #include "tools/report/figures.hpp"
 #include "trace/decisions.hpp"
 #include "trace/trace.hpp"
@@ -32,13 +33,14 @@ struct Sources {
     std::vector<CellFile> files;  ///< one for each cell
     std::unique_ptr<const Trace> trace;
     std::filesystem::path directory, live;  ///< `live` is empty where there is none
+    std::vector<LiveAnswers> answers;       ///< of `live`
     Json run;                               ///< run.json, or null
     int threads = 1;
     std::vector<std::string> notes;
 };
 
-/// Opens what there is. Only recall.csv is indispensable; everything else that is absent or damaged
-/// becomes a note.
+/// Opens what there is. Only recall.csv is indispensable (an Error says which directory lacks it);
+/// everything else that is absent or damaged becomes a note.
 Sources open_sources(const Request& request);
 
 }  // namespace kvtape::report

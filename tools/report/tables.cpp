@@ -15,13 +15,6 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t curve_points = 96;
 
-Json interval(const Bootstrap& bootstrap, const std::vector<double>& values) {
-    if (values.empty())
-        return {};
-    const Interval mean = bootstrap.mean(values);
-    return {rounded(mean.mean), rounded(mean.low), rounded(mean.high)};
-}
-
 /// Token counts that a thinned curve keeps: all at first, then evenly on a logarithmic axis.
 bool is_shown(double tokens, double longest) {
     if (tokens <= 1.0 || tokens >= longest)
@@ -118,47 +111,9 @@ Json read_curves(const fs::path& path, const Recall& recall) {
     return json;
 }
 
-/// Answers of one policy at one budget: 1 or 0 for each judged sequence, by task.
-struct Answers {
-    std::vector<double> all;
-    std::map<std::string, std::vector<double>> by_task;
-};
-
-Json read_accuracy(const fs::path& path, const Recall& recall) {
-    const CsvTable table =
-        CsvTable::read(path, {"policy", "budget", "schedule", "sequence", "task", "correct"});
-    std::vector<std::vector<std::string>> order;
-    std::map<std::vector<std::string>, Answers> found;
-    for (std::size_t row = 0; row < table.rows(); ++row) {
-        const double correct = table.number(row, "correct");
-        if (!(correct >= 0.0))
-            continue;
-        const std::vector<std::string> name{
-            table.text(row, "policy"), table.text(row, "budget"), table.text(row, "schedule")};
-        const auto [entry, added] = found.try_emplace(name);
-        if (added)
-            order.push_back(name);
-        entry->second.all.push_back(correct);
-        entry->second.by_task[table.text(row, "task")].push_back(correct);
-    }
-    Json json = Json::array();
-    for (const auto& name : order) {
-        const Answers& answers = found[name];
-        Json one{{"policy", name[0]},
-                 {"budget", name[1]},
-                 {"schedule", name[2]},
-                 {"all", interval(*recall.bootstrap, answers.all)},
-                 {"judged", answers.all.size()},
-                 {"tasks", Json::array()}};
-        for (const std::string& task : recall.tasks) {
-            const auto of_task = answers.by_task.find(task);
-            one["tasks"].push_back(of_task == answers.by_task.end()
-                                       ? Json()
-                                       : interval(*recall.bootstrap, of_task->second));
-        }
-        json.push_back(std::move(one));
-    }
-    return json;
+Json share_json(const Share& share) {
+    const Interval interval = share.interval();
+    return {rounded(interval.mean), rounded(interval.low), rounded(interval.high)};
 }
 
 }  // namespace
@@ -169,12 +124,23 @@ Json curves(Sources& sources) {
     });
 }
 
-Json accuracy(Sources& sources) {
-    if (sources.live.empty())
-        return {};
-    return optional_table(sources, sources.live / "answers.csv", [&](const fs::path& path) {
-        return read_accuracy(path, sources.recall);
-    });
+Json accuracy(const Sources& sources) {
+    Json json = Json::array();
+    for (const LiveAnswers& answers : sources.answers) {
+        Json one{{"policy", answers.policy},
+                 {"budget", answers.budget},
+                 {"schedule", answers.schedule},
+                 {"all", share_json(answers.all)},
+                 {"judged", answers.all.judged},
+                 {"tasks", Json::array()}};
+        for (const std::string& task : sources.recall.tasks) {
+            const auto of_task = answers.by_task.find(task);
+            one["tasks"].push_back(of_task == answers.by_task.end() ? Json()
+                                                                    : share_json(of_task->second));
+        }
+        json.push_back(std::move(one));
+    }
+    return json.empty() ? Json() : json;
 }
 
 }  // namespace kvtape::report

@@ -9,9 +9,9 @@ namespace kvtape::report {
 /// there is none. Over all tasks, a task weighs as many times as it has sequences.
 Json curves(Sources& sources);
 
-/// answers.csv of the live directory: a row for each policy, budget and schedule, with the share of
-/// right answers over all tasks and by task. Null where there is none.
-Json accuracy(Sources& sources);
+/// Answers of the running model: a row for each policy, budget and schedule, with the share of
+/// right ones, and Wilson's interval, over all tasks and by task. Null where there are none.
+Json accuracy(const Sources& sources);
 
 /// agreement.csv by policy and budget, calibration.csv and drift.csv of the live directory: name ->
 /// {columns, rows, left_out}.

@@ -25,7 +25,9 @@ std::string decimal(double number) {
 }
 
 std::string percent(double ratio) {
-    return fixed(100.0 * ratio, ratio < 0.0995 ? 1 : 0) + " %";
+    // As the page's scripts round: halves go up.
+    const double scale = ratio < 0.0995 ? 10.0 : 1.0;
+    return fixed(std::floor(100.0 * ratio * scale + 0.5) / scale, ratio < 0.0995 ? 1 : 0) + " %";
 }
 
 std::string bounds(const Interval& mean) {

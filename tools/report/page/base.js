@@ -22,16 +22,19 @@ const percent = (ratio) => `${(100 * ratio).toFixed(ratio < 0.0995 ? 1 : 0)} %`;
 const withBounds = (mean) =>
   mean == null ? '' : mean[1] == null ? decimal(mean[0]) : `${decimal(mean[0])} [${decimal(mean[1])}, ${decimal(mean[2])}]`;
 
-// The colours of Okabe and Ito, told apart by most eyes; dashes and marks tell further series apart.
-const lightColours = ['#0072b2', '#d55e00', '#009e73', '#b0568f', '#8a6d00', '#24292f', '#3d9bd1', '#8c4a00'];
-const darkColours = ['#56b4e9', '#ff8c3a', '#2fd1a0', '#e39ccb', '#f0e442', '#e6edf3', '#8fb4ff', '#d9a066'];
-const dashes = [[], [7, 3], [2, 3], [9, 3, 2, 3]];
-const marks = ['circle', 'square', 'triangle', 'diamond'];
+// Sixteen colours, the first of them of Okabe and Ito, chosen to be told apart by eyes that lack one
+// kind of cone too. No two of 48 series have both dash and mark alike, so none needs its colour.
+const lightColours = ['#0072b2', '#d55e00', '#009e73', '#24292f', '#1e2d96', '#873c00', '#a578ff', '#694b78',
+  '#004bc3', '#690069', '#875a5a', '#4b3c3c', '#c378c3', '#965ae1', '#b44b1e', '#780f00'];
+const darkColours = ['#56b4e9', '#ff8c3a', '#e6edf3', '#c31e3c', '#874bd2', '#87ff87', '#d26900', '#9678ff',
+  '#0f7878', '#d2c3b4', '#3c9687', '#96d2ff', '#a569c3', '#c3a587', '#f0c300', '#69a5b4'];
+const dashes = [[], [7, 3], [2, 3], [9, 3, 2, 3], [14, 4], [5, 2, 2, 2, 2, 2]];
+const marks = ['circle', 'square', 'triangle', 'diamond', 'ring', 'plus', 'down', 'cross'];
 
 let printing = false;
 const dark = () => !printing && matchMedia('(prefers-color-scheme: dark)').matches;
 const colourOf = (series) => (dark() ? darkColours : lightColours)[series % lightColours.length];
-const dashOf = (series) => dashes[Math.floor(series / lightColours.length + series) % dashes.length];
+const dashOf = (series) => dashes[(series + 5 * Math.floor(series / marks.length)) % dashes.length];
 const markOf = (series) => marks[series % marks.length];
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -86,12 +89,26 @@ function table(columns, rows, caption) {
     ...row.map((text, i) => element(i === 0 ? 'th' : 'td', i === 0 ? { scope: 'row' } : {}, text)))));
   const made = element('table', {}, element('thead', {}, head), body);
   if (caption) made.prepend(element('caption', {}, caption));
-  return element('div', { className: 'scroll', tabIndex: 0, role: 'region', ariaLabel: caption || columns[0] }, made);
+  const box = element('div', { className: 'scroll', tabIndex: 0, role: 'region', ariaLabel: caption || columns[0] }, made);
+  watchWidth(box);
+  return box;
 }
 
 const folded = (summary, ...children) =>
   element('details', {}, element('summary', {}, summary), ...children);
 const remark = (text) => element('p', { className: 'small' }, text);
+
+// Says of every table that is wider than its box that it scrolls.
+const widths = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const box = target.closest('.scroll');
+    box.classList.toggle('wide', box.scrollWidth > box.clientWidth + 1);
+  }
+});
+function watchWidth(box) {
+  widths.observe(box);
+  widths.observe(box.querySelector('table'));
+}
 
 // A canvas of so many CSS pixels, sharp on any screen; returns its drawing context.
 function sized(canvas, width, height) {

@@ -52,16 +52,23 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
   function forest(rows) {
     const canvas = element('canvas', { role: 'img', ariaLabel: 'Differences of A and B with intervals; the table says the same' });
     const width = Math.min(640, view.clientWidth || 320), line = 24, left = 96;
-    const context = sized(canvas, width, line * (rows.length + 1));
+    const context = sized(canvas, width, line * (rows.length + 1.7));
     const reach = Math.max(0.05, ...rows.flatMap((row) => [row.difference, row.difference_low, row.difference_high]).map((value) => Math.abs(value || 0)));
     const x = (value) => left + (width - left - 10) * (value + reach) / (2 * reach);
     context.font = '12px system-ui, sans-serif';
     context.textBaseline = 'middle';
-    context.strokeStyle = ink('line');
-    context.beginPath();
-    context.moveTo(x(0), 0);
-    context.lineTo(x(0), line * rows.length);
-    context.stroke();
+    context.textAlign = 'center';
+    context.fillStyle = ink('soft');
+    const step = [0.02, 0.05, 0.1, 0.2, 0.5, 1].find((one) => reach / one < 4) || 1;
+    for (let at = -Math.floor(reach / step); at <= reach / step; ++at) {
+      context.strokeStyle = ink(at === 0 ? 'soft' : 'line');
+      context.beginPath();
+      context.moveTo(x(at * step), 0);
+      context.lineTo(x(at * step), line * rows.length);
+      context.stroke();
+      context.fillText(decimal(at * step), x(at * step), line * (rows.length + 0.4));
+    }
+    context.textAlign = 'left';
     rows.forEach((row, i) => {
       const y = line * (i + 0.5);
       const colour = ink(row.difference >= 0 ? 'kept-a' : 'kept-b');
@@ -80,7 +87,7 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
       context.fill();
     });
     context.fillStyle = ink('soft');
-    const below = line * (rows.length + 0.5);
+    const below = line * (rows.length + 1.2);
     context.fillText('B keeps more', left, below);
     context.textAlign = 'right';
     context.fillText('A keeps more', width - 4, below);
@@ -134,13 +141,17 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
     const judged = [...new Set(data.accuracy.map((one) => one.judged))].sort((x, y) => x - y);
     view.append(table(['policy', ...columns],
       rows.map((row) => [row, ...columns.map((budget) => { const one = data.accuracy.find((each) => name(each) === row && each.budget === budget); return one ? withBounds(one.all) : ''; })]),
-      `Share of right answers of the running model, ${judged.join(' or ')} judged, with 95 % intervals`));
+      `Share of right answers of the running model, ${judged.join(' or ')} judged, with Wilson’s 95 % intervals`));
   }
   if (live.agreement)
     view.append(folded('Kept sets of replay and live', table(live.agreement.columns, live.agreement.rows.map((row) => row.map((field, i) => (i < 3 ? field : decimal(field, 3)))), 'Agreement of kept sets; 1 means the same tokens')));
-  if (live.calibration)
-    view.append(table(['replayed figure', 'task', 'cells', 'Spearman', 'Kendall'],
-      records(live.calibration).map((row) => [row.metric, row.task, String(row.cells), span(row, 'spearman'), span(row, 'kendall')]), 'Does the replayed figure foretell right answers?'));
+  if (live.calibration) {
+    const isAll = (row) => row.task === 'all' || !records(live.calibration).some((one) => one.task === 'all');
+    const of = (isChosen, caption) => table(['replayed figure', 'task', 'cells', 'Spearman', 'Kendall'],
+      records(live.calibration).filter(isChosen).map((row) => [row.metric, row.task, String(row.cells), span(row, 'spearman'), span(row, 'kendall')]), caption);
+    view.append(of(isAll, 'Does the replayed figure foretell right answers?'));
+    if (!records(live.calibration).every(isAll)) view.append(folded('The same by task', of((row) => !isAll(row), 'Rank correlations within a task')));
+  }
   if (live.drift)
     view.append(folded('Drift over blocks', table(['policy', 'budget', 'block', 'Jaccard'],
       records(live.drift).map((row) => [row.policy, row.budget, String(row.block), span(row, 'jaccard')]), 'Agreement after each block'), ...leftOut(live.drift)));
@@ -163,4 +174,5 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
         paged.map((row) => [row.policy, row.budget, String(row.block), ratio(row.kept_ratio), ratio(row.held_ratio), decimal(row.needle_recall_weighted), decimal(row.paged_recall_weighted), span(row, 'recall_lost')]),
         'Pages of 16 and 64 tokens'), ...leftOut(data.analysis.paged)));
 }
+document.querySelectorAll('.scroll').forEach(watchWidth);
 document.body.dataset.ready = '1';

@@ -3,6 +3,7 @@
 
 {
   const hidden = new Set();
+  let pointed = null;  // the series whose name is pointed at, or has the focus
   const plotted = byId('curve-plot');
   let chart = null;
 
@@ -36,16 +37,34 @@
     return curve.kept.map((x, i) => [x, curve[chosen.metric][i]]).filter(([, y]) => y != null);
   }
 
+  const corners = {
+    square: [[-1, -1], [1, -1], [1, 1], [-1, 1]],
+    triangle: [[0, -1.2], [1.2, 1], [-1.2, 1]],
+    down: [[0, 1.2], [1.2, -1], [-1.2, -1]],
+    diamond: [[0, -1.4], [1.4, 0], [0, 1.4], [-1.4, 0]],
+  };
+  const strokes = { plus: [[0, -1.3, 0, 1.3], [-1.3, 0, 1.3, 0]], cross: [[-1, -1, 1, 1], [-1, 1, 1, -1]] };
   function drawMark(context, mark, x, y, size) {
+    context.save();
+    context.setLineDash([]);
+    context.lineWidth = size * 0.6;
     context.beginPath();
-    if (mark === 'circle') context.arc(x, y, size, 0, 2 * Math.PI);
-    if (mark === 'square') context.rect(x - size, y - size, 2 * size, 2 * size);
-    if (mark === 'triangle') { context.moveTo(x, y - size); context.lineTo(x + size, y + size); context.lineTo(x - size, y + size); }
-    if (mark === 'diamond') { context.moveTo(x, y - size); context.lineTo(x + size, y); context.lineTo(x, y + size); context.lineTo(x - size, y); }
-    context.closePath();
-    context.fill();
+    if (strokes[mark]) {
+      for (const [fromX, fromY, toX, toY] of strokes[mark]) {
+        context.moveTo(x + size * fromX, y + size * fromY);
+        context.lineTo(x + size * toX, y + size * toY);
+      }
+      context.stroke();
+    } else {
+      if (corners[mark]) corners[mark].forEach(([dx, dy], i) => (i ? context.lineTo(x + size * dx, y + size * dy) : context.moveTo(x + size * dx, y + size * dy)));
+      else context.arc(x, y, size, 0, 2 * Math.PI);
+      context.closePath();
+      if (mark === 'ring') { context.fillStyle = ink('page'); context.fill(); context.stroke(); } else context.fill();
+    }
+    context.restore();
   }
 
+  const faint = 0.13;
   // Intervals and marks, over uPlot's lines.
   function drawPoints(plot) {
     const context = plot.ctx;
@@ -55,19 +74,22 @@
     context.beginPath();
     context.rect(left - 9, top - 9, width + 18, height + 18);
     context.clip();
+    context.setLineDash([]);
     data.series.forEach((_, series) => {
       if (hidden.has(series)) return;
       context.strokeStyle = context.fillStyle = colourOf(series);
       context.lineWidth = 1.2 * scale;
+      const strength = pointed == null || pointed === series ? 1 : faint;
+      context.globalAlpha = strength;
       for (const [kept, mean, low, high] of pointsOf(series)) {
         const x = plot.valToPos(kept, 'x', true);
         if (low != null) {
-          context.globalAlpha = 0.55;
+          context.globalAlpha = 0.55 * strength;
           context.beginPath();
           context.moveTo(x, plot.valToPos(low, 'y', true));
           context.lineTo(x, plot.valToPos(high, 'y', true));
           context.stroke();
-          context.globalAlpha = 1;
+          context.globalAlpha = strength;
         }
         drawMark(context, markOf(series), x, plot.valToPos(mean, 'y', true), 3.6 * scale);
       }
@@ -112,6 +134,7 @@
       height: Math.min(460, Math.max(320, Math.round(width * 0.45))),
       cursor: { show: false },
       legend: { show: false },
+      focus: { alpha: faint },
       padding: [12, 24, 0, 0],
       scales: {
         x: { time: false, distr: 3, range: (_, low, high) => [low * 0.9, Math.max(1.05, high * 1.05)] },
@@ -132,6 +155,7 @@
     const canvas = plotted.querySelector('canvas');
     canvas.setAttribute('role', 'img');
     canvas.setAttribute('aria-label', `${metrics[chosen.metric] || 'right answers'} by share of the tokens held; the table below says the same`);
+    if (pointed != null) point(pointed);
     byId('curve-plot').dataset.series = String(data.series.length - hidden.size);
   }
 
@@ -150,21 +174,61 @@
     return canvas;
   }
 
+  // Where many lines cross, the one whose name is pointed at stands out.
+  function point(series) {
+    pointed = series;
+    if (chart) chart.setSeries(series == null ? null : series + 1, { focus: true });
+  }
+  function show(isShown) {
+    hidden.clear();
+    data.series.forEach((_, series) => { if (!isShown(series)) hidden.add(series); });
+    legend();
+    draw();
+  }
+
   function legend() {
+    pointed = null;
     byId('curve-legend').replaceChildren(...data.series.map((name, series) => {
       const button = element('button', { type: 'button' }, swatch(series), name);
       button.setAttribute('aria-pressed', String(!hidden.has(series)));
       button.onclick = () => {
         if (!hidden.delete(series)) hidden.add(series);
         button.setAttribute('aria-pressed', String(!hidden.has(series)));
+        pointed = hidden.has(series) ? null : series;
         draw();
       };
+      button.onpointerenter = button.onfocus = () => { if (!hidden.has(series)) point(series); };
+      button.onpointerleave = button.onblur = () => point(null);
       return button;
     }));
   }
 
+  // The series that keep most at the budget of the answer, and the two that others are held against.
+  const controls = /^(full|random$|oracle)/;
+  function best(count) {
+    const budget = data.answer ? budgets.indexOf(data.cells[data.answer.best].budget) : Math.floor(budgets.length / 2);
+    const asked = data.answer ? data.cells[data.answer.best].kept : 1;
+    const score = (series) => {
+      const cell = data.cells[cellAt(series, budget)];
+      const mean = cell && cell.kept <= 1.1 * asked && (cell.all.weighted || cell.all.mass);
+      return mean ? mean[0] : -1;
+    };
+    const ranked = data.series.map((_, series) => series).filter((series) => !controls.test(data.series[series]) && score(series) >= 0);
+    return new Set(ranked.sort((x, y) => score(y) - score(x) || x - y).slice(0, count));
+  }
+  function choiceButtons() {
+    const button = (text, isShown) => element('button', { type: 'button', onclick: () => show(isShown) }, text);
+    const buttons = [button('all', () => true), button('none', () => false)];
+    if (data.series.length > 8) {
+      const few = best(5);
+      buttons.splice(1, 0, button('the best five', (series) => few.has(series) || /^(random|oracle)$/.test(data.series[series])));
+    }
+    return element('div', { className: 'group', role: 'group', ariaLabel: 'Policies that are drawn' }, element('span', {}, 'drawn'), element('div', {}, ...buttons));
+  }
+
   byId('curve-controls').append(
     selector('figure', options, chosen.metric, (metric) => { chosen.metric = metric; draw(); }),
-    selector('task', [[-1, 'all'], ...data.tasks.map((task, i) => [i, task])], -1, (task) => { chosen.task = Number(task); draw(); }));
+    selector('task', [[-1, 'all'], ...data.tasks.map((task, i) => [i, task])], -1, (task) => { chosen.task = Number(task); draw(); }),
+    choiceButtons());
   drawn(() => { legend(); draw(); });
 }

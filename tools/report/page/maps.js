@@ -7,7 +7,7 @@ function rampColour(share) {
   const at = Math.min(1, Math.max(0, share)) * (ramp.length - 1);
   const low = Math.min(ramp.length - 2, Math.floor(at));
   const parts = ramp[low].map((part, i) => Math.round(part + (ramp[low + 1][i] - part) * (at - low)));
-  return { fill: `rgb(${parts.join()})`, text: share > 0.55 ? '#111' : '#fff' };
+  return { fill: `rgb(${parts.join()})`, text: share > 0.5 ? '#111' : '#fff' };
 }
 
 {
@@ -20,6 +20,17 @@ function rampColour(share) {
     mass: ['attention mass kept', (cell) => cell.heads.mass],
   };
   const places = data.layers * data.heads;
+
+  // The values of a map as tables of at most twelve heads, which fit on paper.
+  function valueTables(caption, values, digits) {
+    const most = 12, tables = [];
+    for (let first = 0; first < data.heads; first += most) {
+      const heads = [...Array(Math.min(most, data.heads - first)).keys()].map((head) => first + head);
+      tables.push(table(['layer', ...heads.map((head) => `head ${head}`)],
+        [...Array(data.layers).keys()].map((layer) => [String(layer), ...heads.map((head) => decimal(values[layer * data.heads + head], digits))]), caption));
+    }
+    return tables;
+  }
 
   // One map: `values` by layer and head; `top` is the value of the lightest colour.
   function heatMap(caption, values, top, id, digits = 2) {
@@ -89,9 +100,7 @@ function rampColour(share) {
       } else return;
       event.preventDefault();
     });
-    const rows = [...Array(data.layers).keys()].map((layer) =>
-      [`layer ${layer}`, ...values.slice(layer * data.heads, (layer + 1) * data.heads).map((one) => decimal(one, digits))]);
-    const asTable = folded('As a table', table(['', ...[...Array(data.heads).keys()].map((head) => `head ${head}`)], rows, caption));
+    const asTable = folded('As a table', ...valueTables(caption, values, digits));
     const figure = element('figure', {}, text, canvas, value, asTable);
     return { figure, draw, id };
   }
@@ -112,13 +121,19 @@ function rampColour(share) {
       for (const { side, index, values } of sides)
         maps.push(heatMap(`${name}, ${side.toUpperCase()}: ${data.series[chosen[side]]} at ${data.cells[index].budget}`, values, top, `map-${figure}-${side}`, figure === 'damage' && top < 0.1 ? 3 : 2));
     }
-    maps.filter(({ id }) => id === 'map-weight').forEach(({ figure }) => { figure.className = 'wide'; });
+    // The map that is of no policy, and the table beside it, come first; then A stands beside B.
+    const alone = maps.filter(({ id }) => id === 'map-weight').map(({ figure }) => figure);
+    const effective = effectiveTable();
+    if (effective) {
+      effective.className = alone.length ? 'rest' : 'wide';
+      alone.push(effective);
+    } else {
+      alone.forEach((figure) => { figure.className = 'wide'; });
+    }
     view.classList.toggle('few', data.heads <= 4);
-    view.replaceChildren(...maps.map(({ figure }) => figure));
+    view.replaceChildren(...alone, ...maps.filter(({ id }) => id !== 'map-weight').map(({ figure }) => figure));
     if (!data.analysis.heads) view.append(remark('Redundancy is missing: kvtape analyze writes heads.csv.'));
     if (!data.analysis.damage) view.append(remark('Damage to question and answer alone is missing: kvtape analyze writes damage.csv.'));
-    const effective = effectiveTable();
-    if (effective) view.append(effective);
     maps.forEach(({ draw }) => draw());
   }
 
@@ -126,8 +141,8 @@ function rampColour(share) {
     const index = cellFor(chosen.a);
     const one = data.analysis.heads && data.analysis.heads[index];
     if (!one) return null;
-    return element('figure', { className: 'wide' }, table(['layer', 'by kept sets', 'by keys', 'by values'],
-      one.effective.map((row, layer) => [`layer ${layer}`, ...(row || [null, null, null]).map((value) => decimal(value))]),
+    return element('figure', {}, table(['layer', 'by kept sets', 'by keys', 'by values'],
+      one.effective.map((row, layer) => [String(layer), ...(row || [null, null, null]).map((value) => decimal(value))]),
       `Effective heads of ${data.heads}: A, ${data.series[chosen.a]} at ${data.cells[index].budget}`));
   }
 

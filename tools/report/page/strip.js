@@ -65,22 +65,20 @@ function cellFor(series) {
   return cells.length ? cells[0].index : -1;
 }
 
+// The page opens with the policies and the budget that its answer is about.
+{
+  const { best, rival } = data.answer || {};
+  const shownSeries = strips ? stripSeries : data.series.map((_, series) => series);
+  const seriesOf = (cell) => shownSeries.find((series) => cell != null && series === data.cells[cell].series);
+  const named = (name) => shownSeries.find((series) => data.series[series] === name);
+  const real = shownSeries.filter((series) => !/^(full|random|oracle)/.test(data.series[series]));
+  chosen.a = seriesOf(best) ?? real[0] ?? shownSeries[0];
+  chosen.b = [seriesOf(rival), named('oracle'), ...real, ...shownSeries].find((series) => series !== undefined && series !== chosen.a) ?? chosen.a;
+  const asked = best == null ? -1 : budgets.indexOf(data.cells[best].budget);
+  chosen.budget = asked < 0 ? Math.floor(budgets.length / 2) : asked;
+  chosen.step = stepOf(chosen.budget);
+}
 if (strips) {
-  const named = (name) => stripSeries.find((series) => data.series[series] === name);
-  const real = stripSeries.filter((series) => !/^(full|random|oracle)/.test(data.series[series]));
-  // The best at a middling budget among those that hold about what it asks.
-  const middle = Math.floor(budgets.length / 2);
-  const held = data.cells.filter((cell) => cell.budget === budgets[middle] && cell.policy !== 'full').map((cell) => cell.kept).sort((x, y) => x - y);
-  const usual = 1.15 * (held[Math.floor(held.length / 2)] ?? 1);
-  const score = (series) => {
-    const cell = data.cells[cellAt(series, middle)];
-    return cell && cell.kept <= usual && cell.all.weighted ? cell.all.weighted[0] : -1;
-  };
-  real.sort((x, y) => score(y) - score(x));
-  chosen.a = real[0] ?? stripSeries[0];
-  chosen.b = named('oracle') ?? real[real.length - 1] ?? stripSeries[stripSeries.length - 1];
-  chosen.budget = middle;
-  chosen.step = stepOf(middle);
   const weight = ([layer, head]) => data.weight[layer * data.heads + head];
   strips.heads.forEach((place, head) => { if (weight(place) > weight(strips.heads[chosen.head])) chosen.head = head; });
 }

@@ -1,0 +1,170 @@
+#include "core/budget.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/trace/samples.hpp"
+#include "tools/report/answer.hpp"
+#include "tools/report/finding.hpp"
+
+#include <string>
+#include <vector>
+
+using namespace kvtape;
+using namespace kvtape::report;
+using namespace kvtape::tests;
+using Catch::Matchers::Contains;
+
+namespace {
+
+/// Adds a result that keeps `recall[i]` of the needle of sequence i and holds `share` of 1000
+/// tokens.
+void add(Sources& sources,
+         const std::string& policy,
+         const std::string& budget,
+         double share,
+         const std::vector<double>& recall,
+         const std::string& schedule = "prefill") {
+    Recall& all = sources.recall;
+    Cell cell{.policy = policy,
+              .parameters = "{}",
+              .budget = budget,
+              .schedule = schedule,
+              .query_source = "agnostic",
+              .series = all.series.size(),
+              .sequences = {},
+              .heads = {}};
+    all.series.push_back(policy);
+    for (std::size_t i = 0; i < recall.size(); ++i)
+        cell.sequences.push_back(
+            {.sequence = i,
+             .tokens = 1000,
+             .kept = static_cast<std::int64_t>(share * 1000.0),
+             .kept_bytes = 0,
+             .figures = {.weighted = recall[i], .recall = {}, .mass = {}, .error = {}}});
+    all.cells.push_back(cell);
+}
+
+std::vector<double> around(double mean) {
+    return {mean - 0.04, mean + 0.04, mean - 0.02, mean + 0.02, mean, mean};
+}
+
+std::string name(const Sources& sources, std::size_t cell) {
+    return sources.recall.cells[cell].policy + " at " + sources.recall.cells[cell].budget;
+}
+
+LiveAnswers answered(const std::string& policy, const std::string& budget, Share share) {
+    return {.policy = policy, .budget = budget, .schedule = "prefill", .all = share, .by_task = {}};
+}
+
+}  // namespace
+
+TEST_CASE("the answer is at the smallest budget that keeps nine tenths, or in the middle",
+          "[tools][report]") {
+    Sources sources;
+    for (const char* budget : {"50%", "5%", "10%"}) {
+        const double share = Budget::parse(budget).ratio()->value();
+        add(sources, "snapkv", budget, share, around(0.3 + share));
+        add(sources, "tova", budget, share, around(0.2 + share));
+    }
+    CHECK(name(sources, find_answer(sources.recall)->best) == "snapkv at 10%");
+    CHECK_FALSE(find_answer(sources.recall)->is_enough);
+    CHECK_FALSE(least_enough(sources.recall));
+    add(sources, "lagkv", "50%", 0.5, around(0.93));
+    CHECK(name(sources, find_answer(sources.recall)->best) == "lagkv at 50%");
+    CHECK(name(sources, *find_answer(sources.recall)->rival) == "snapkv at 50%");
+    CHECK_THAT(answer_html(sources), Contains("the least replayed at which a policy keeps nine"));
+    add(sources, "h2o", "5%", 0.05, around(0.92));
+    CHECK(name(sources, find_answer(sources.recall)->best) == "h2o at 5%");
+    CHECK(name(sources, *least_enough(sources.recall)) == "h2o at 5%");
+}
+
+TEST_CASE("what keeps all, chance, oracles and results that hold more are no answer",
+          "[tools][report]") {
+    Sources sources;
+    for (const char* policy : {"full", "oracle", "oracle_output", "random", "paged(random:seed=1)"})
+        add(sources, policy, "10%", policy == std::string("full") ? 1.0 : 0.1, around(0.95));
+    CHECK_FALSE(find_answer(sources.recall));
+    CHECK_THAT(answer_html(sources), Contains("No result of a policy can be compared here."));
+    add(sources, "lagkv", "10%", 0.3, around(0.95));
+    CHECK_FALSE(find_answer(sources.recall));
+    CHECK(name(sources, *least_enough(sources.recall)) == "lagkv at 10%");
+    add(sources, "paged(snapkv)", "10%", 0.1, around(0.5));
+    CHECK(name(sources, find_answer(sources.recall)->best) == "paged(snapkv) at 10%");
+    CHECK_FALSE(find_answer(sources.recall)->rival);
+    add(sources, "tova", "10%", 0.1, around(0.4), "block:64");
+    CHECK_FALSE(find_answer(sources.recall)->rival);
+}
+
+TEST_CASE("budgets in tokens are set against what others hold of them", "[tools][report]") {
+    Sources sources;
+    add(sources, "snapkv", "100t", 0.1, around(0.5));
+    add(sources, "tova", "100t", 0.1, around(0.4));
+    add(sources, "lagkv", "100t", 0.4, around(0.8));
+    CHECK(holds_more(sources.recall, sources.recall.cells[2]));
+    CHECK(name(sources, find_answer(sources.recall)->best) == "snapkv at 100t");
+    CHECK_THAT(answer_html(sources), Contains("At a budget of <b>100t</b> <b>snapkv</b>"));
+    add(sources, "h2o", "20t", 0.02, around(0.1));
+    CHECK(budgets_of(sources.recall) == std::vector<std::string>{"20t", "100t"});
+}
+
+TEST_CASE("the answer says whether the runner-up is really behind", "[tools][report]") {
+    Sources sources;
+    add(sources, "snapkv", "10%", 0.1, {0.5, 0.6, 0.7, 0.8, 0.6, 0.5});
+    add(sources, "tova", "10%", 0.1, {0.4, 0.5, 0.6, 0.6, 0.5, 0.4});
+    const Finding clear = find_answer(sources.recall).value();
+    CHECK(clear.difference.wins == 6);
+    CHECK(clear.difference.difference.low > 0.0);
+    CHECK_THAT(answer_html(sources),
+               Contains("the runner-up, <b>tova</b>, keeps <b>0.50</b>") &&
+                   Contains("the difference, <b>0.12</b>") &&
+                   Contains("is more than chance (6 sequences won, 0 tied, 0 lost)"));
+    add(sources, "h2o", "10%", 0.1, {0.8, 0.3, 0.6, 0.8, 0.5, 0.6});
+    CHECK_THAT(answer_html(sources),
+               Contains("<b>h2o</b>, keeps") &&
+                   Contains("may be chance (3 sequences won, 1 tied, 2 lost)"));
+    Sources alike;
+    add(alike, "snapkv", "10%", 0.1, {0.5, 0.6});
+    add(alike, "adakv(snapkv)", "10%", 0.09, {0.5, 0.6});
+    CHECK_THAT(answer_html(alike),
+               Contains("<b>adakv(snapkv)</b>, which holds 9.0 %, keeps") &&
+                   Contains("they keep just as much in every sequence"));
+    add(alike, "tova", "10%", 0.1, {0.7, 0.55});
+    CHECK_THAT(answer_html(alike), Contains("is over too few sequences to tell it from chance"));
+}
+
+TEST_CASE("the answer says what the running model answered, with an interval where none is right",
+          "[tools][report]") {
+    Sources sources;
+    add(sources, "snapkv", "10%", 0.1, around(0.6));
+    add(sources, "tova", "10%", 0.1, around(0.5));
+    CHECK_THAT(answer_html(sources), !Contains("answers"));
+    sources.answers = {answered("tova", "10%", {.right = 0, .judged = 12}),
+                       answered("snapkv", "5%", {.right = 1, .judged = 12}),
+                       answered("snapkv", "10%", {.right = 12, .judged = 12})};
+    const std::string html = answer_html(sources);
+    CHECK_THAT(html,
+               Contains("the model answers <b>12 of 12</b> <span class=bounds>[0.76, 1.00]") &&
+                   Contains("<b>0 of 12</b> <span class=bounds>[0.00, 0.24]"));
+    CHECK_THAT(html, !Contains("with the whole cache"));
+    sources.answers.push_back(answered("full", "10%", {.right = 11, .judged = 12}));
+    CHECK_THAT(answer_html(sources), Contains("with the whole cache"));
+}
+
+TEST_CASE("answers are read by policy and budget, and those that nothing judges left out",
+          "[tools][report]") {
+    const Folder folder;
+    const std::string head = "policy,budget,schedule,sequence,task,correct\n";
+    write_bytes(folder / "answers.csv",
+                head +
+                    "snapkv,5%,prefill,0,passkey,0\nsnapkv,5%,prefill,1,where,1\n"
+                    "full,5%,prefill,0,passkey,-1\nsnapkv,5%,prefill,2,where,1\n"
+                    "full,5%,prefill,1,where,\n");
+    const std::vector<LiveAnswers> answers = read_answers(folder / "answers.csv");
+    REQUIRE(answers.size() == 1);
+    CHECK(answers[0].all.right == 2);
+    CHECK(answers[0].all.judged == 3);
+    CHECK(answers[0].by_task.at("passkey").interval().mean == 0.0);
+    CHECK(answers[0].by_task.at("passkey").interval().high == Approx(0.7935).margin(1e-4));
+    CHECK(answers[0].by_task.at("where").interval().low == Approx(0.3424).margin(1e-4));
+    write_bytes(folder / "answers.csv", head + "snapkv,5%,prefill,0,passkey,0.5\n");
+    CHECK_THROWS_WITH(read_answers(folder / "answers.csv"),
+                      Contains("correct of record 1 is '0.5', expected 1, 0 or -1"));
+}
