@@ -38,11 +38,12 @@ std::uint16_t float_to_half(float value) {
 }
 
 std::uint16_t float_to_bf16(float value) {
+    // Without a branch, so that a loop over many becomes vectors.
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-    if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return static_cast<std::uint16_t>((bits >> 16) | 0x0040u);
-    const std::uint32_t odd = (bits >> 16) & 1u;
-    return static_cast<std::uint16_t>((bits + 0x7fffu + odd) >> 16);
+    const std::uint32_t upper = bits >> 16;
+    const std::uint32_t rounded = (bits + 0x7fffu + (upper & 1u)) >> 16;
+    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    return static_cast<std::uint16_t>(nan ? upper | 0x0040u : rounded);
 }
 
 void expect_equal_sizes(std::size_t a, std::size_t b) {

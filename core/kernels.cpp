@@ -1,5 +1,6 @@
 #include "core/kernels.hpp"
 
+#include "core/bfloat16_kernels.hpp"
 #include "core/error.hpp"
 #include "core/kernel_table.hpp"
 
@@ -19,12 +20,14 @@ constexpr Index width = Packed::panel_columns;
 constexpr Index slice_depth = 256;
 
 std::atomic<Isa>& chosen_isa() {
-    static std::atomic<Isa> isa = supports(Isa::avx512) ? Isa::avx512 : Isa::avx2;
+    static std::atomic<Isa> isa = supports(Isa::avx512_bf16) ? Isa::avx512_bf16
+                                  : supports(Isa::avx512)    ? Isa::avx512
+                                                             : Isa::avx2;
     return isa;
 }
 
 const KernelTable& kernels() {
-    return active_isa() == Isa::avx512 ? avx512_kernels() : avx2_kernels();
+    return active_isa() == Isa::avx2 ? avx2_kernels() : avx512_kernels();
 }
 
 void expect_shapes(bool fit, const char* what) {
@@ -51,6 +54,19 @@ void multiply_panels(
                                  out.outerStride(),
                                  std::min(width, out.cols() - column),
                                  start == Start::old_value || k > 0);
+}
+
+/// Whether this processor adds the two products of a word of bfloat16 pairs as documented, the
+/// upper one first and each sum rounded: 1 + 2^24 - 2^24 is then 0. Needs AVX512-BF16.
+bool adds_upper_product_first() {
+    constexpr std::uint32_t large = 0x4580, negative = 0x8000;  // 2^12 and a sign
+    const std::uint32_t a = large << 16 | large;
+    std::array<std::uint32_t, width> b;
+    b.fill(large << 16 | large | negative);
+    std::array<float, width> sums;
+    sums.fill(1.0f);
+    bfloat16_kernels().multiply_panel(&a, 1, 1, 1, b.data(), sums.data(), width, width, 1);
+    return std::all_of(sums.begin(), sums.end(), [](float sum) { return sum == 0.0f; });
 }
 
 void expect_product(MatrixView a, const Packed& b, MutableMatrixView out) {
@@ -227,10 +243,21 @@ Isa active_isa() {
 }
 
 std::string_view name_of(Isa isa) {
-    return isa == Isa::avx512 ? "avx512" : "avx2";
+    switch (isa) {
+        case Isa::avx2:
+            return "avx2";
+        case Isa::avx512:
+            return "avx512";
+        case Isa::avx512_bf16:
+            return "avx512_bf16";
+    }
+    throw internal_error("naming an instruction set: there is none of this number");
 }
 
 bool supports(Isa isa) {
+    if (isa == Isa::avx512_bf16)
+        return supports(Isa::avx512) && __builtin_cpu_supports("avx512bf16") &&
+               adds_upper_product_first();
     if (isa == Isa::avx512)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");

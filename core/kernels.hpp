@@ -86,8 +86,8 @@ void copy_below(std::span<const Position> places,
                 std::span<const Position> from,
                 std::span<Position> out);
 
-/// Which instruction set the kernels run on.
-enum class Isa { avx2, avx512 };
+/// Which instruction set the kernels run on, each with what the ones before it have.
+enum class Isa { avx2, avx512, avx512_bf16 };
 /// The best this processor has, unless `use_isa` said otherwise.
 Isa active_isa();
 std::string_view name_of(Isa isa);

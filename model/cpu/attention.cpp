@@ -40,21 +40,16 @@ class Pass {
           attention_(attention),
           shape_(attention.shape),
           threads_(threads),
-          scratch_(scratch),
-          queries_(type, attention.queries.data, elements(attention.queries)),
-          outputs_(type, attention.outputs.data, elements(attention.outputs)) {}
+          scratch_(scratch) {}
 
     void run() {
         read_cache();
         parallel_for(static_cast<std::size_t>(shape_.query_heads), threads_, [&](std::size_t head) {
             run_head(static_cast<std::int32_t>(head));
         });
-        outputs_.store();
     }
 
   private:
-    static std::int64_t elements(const Activations& x) { return x.rows * x.columns; }
-
     static void enlarge(std::vector<float>& memory, std::int64_t size) {
         memory.resize(std::max(memory.size(), static_cast<std::size_t>(size)));
     }
@@ -78,20 +73,20 @@ class Pass {
 
     bool packs() const { return attention_.queries.rows >= rows_worth_packing; }
 
-    /// Floats of every KV head, packed once for all query heads and rows that use them.
+    /// The visible entries of every KV head: packed where rows and query heads share them, else as
+    /// plain floats.
     void read_cache() {
+        scratch_.query_heads.resize(static_cast<std::size_t>(shape_.query_heads));
+        if (packs())
+            return pack_cache();
         const auto heads = static_cast<std::size_t>(shape_.kv_heads);
-        const std::int64_t dim = shape_.head_dim;
         for (std::size_t head = 0; head < heads; ++head) {
             const Extent seen = entries(head);
-            const std::int64_t first = (slot(head).begin + seen.begin) * dim;
-            const std::int64_t count = seen.size() * dim;
+            const std::int64_t first = (slot(head).begin + seen.begin) * shape_.head_dim;
+            const std::int64_t count = std::int64_t{seen.size()} * shape_.head_dim;
             keys_.emplace_back(type_, element(type_, attention_.cache.keys, first), count);
             values_.emplace_back(type_, element(type_, attention_.cache.values, first), count);
         }
-        scratch_.query_heads.resize(static_cast<std::size_t>(shape_.query_heads));
-        if (packs())
-            pack_cache();
     }
 
     void pack_cache() {
@@ -111,11 +106,12 @@ class Pass {
             const Position count = std::min(key_block, entries(head).size() - begin);
             if (count <= 0)
                 return;
+            const std::int64_t first = (slot(head).begin + entries(head).begin + begin) * dim;
+            const Floats keys(type_, element(type_, attention_.cache.keys, first), count * dim);
+            const Floats values(type_, element(type_, attention_.cache.values, first), count * dim);
             AttentionScratch::KvHead& packed = scratch_.kv_heads[head];
-            packed.keys[block].assign_transposed(
-                view(keys_[head].data() + begin * dim, count, dim));
-            packed.values[block].assign_straight(
-                view(values_[head].data() + begin * dim, count, dim));
+            packed.keys[block].assign_transposed(view(keys.data(), count, dim));
+            packed.values[block].assign_straight(view(values.data(), count, dim));
         });
     }
 
@@ -132,13 +128,15 @@ class Pass {
             probabilities_at_once / stride / fewest_query_rows * fewest_query_rows,
             fewest_query_rows,
             most_query_rows));
-        auto& [queries, probabilities] = scratch_.query_heads[static_cast<std::size_t>(head)];
+        auto& [queries, probabilities, sums] = scratch_.query_heads[static_cast<std::size_t>(head)];
         enlarge(queries, height * shape_.head_dim);
+        enlarge(sums, height * shape_.head_dim);
         enlarge(probabilities, std::min(height, rows) * stride);
         for (Position row = 0; row < rows; row += height)
             run_block(head,
                       {row, std::min(rows, row + height)},
                       queries.data(),
+                      sums.data(),
                       {probabilities.data(),
                        std::min(height, rows),
                        stride,
@@ -146,13 +144,14 @@ class Pass {
     }
 
     /// Queries `rows` of one head, through all three steps.
-    void run_block(std::int32_t head, Extent rows, float* queries, MutableMatrixView scores) {
+    void run_block(
+        std::int32_t head, Extent rows, float* queries, float* sums, MutableMatrixView scores) {
         const std::int64_t dim = shape_.head_dim;
         const auto scale = static_cast<float>(shape_.softmax_scale);
         for (Position row = rows.begin; row < rows.end; ++row) {
-            const float* from = queries_.data() + row * attention_.queries.columns + head * dim;
+            const Floats from(type_, at(attention_.queries, row, head), dim);
             for (std::int64_t i = 0; i < dim; ++i)
-                queries[(row - rows.begin) * dim + i] = from[i] * scale;
+                queries[(row - rows.begin) * dim + i] = from.data()[i] * scale;
         }
         const std::size_t kv_head = kv_head_of(head);
         const Position held = slot(kv_head).held;
@@ -164,12 +163,18 @@ class Pass {
         for (Position row = rows.begin; row < rows.end; ++row)
             inverse_sums[row - rows.begin] =
                 normalise(head, row, seen, scores.row(row - rows.begin).data());
-        multiply_values(kv_head, head, rows, seen, scores);
+        multiply_values(kv_head, seen, scores, mutable_view(sums, rows.size(), dim));
         for (Position row = rows.begin; row < rows.end; ++row) {
-            float* out = outputs_.data() + row * attention_.outputs.columns + head * dim;
+            Results out(type_, at(attention_.outputs, row, head), dim);
             for (std::int64_t i = 0; i < dim; ++i)
-                out[i] *= inverse_sums[row - rows.begin];
+                out.data()[i] = sums[(row - rows.begin) * dim + i] * inverse_sums[row - rows.begin];
+            out.store();
         }
+    }
+
+    /// The channels of one head in one row.
+    void* at(const Activations& x, Position row, std::int32_t head) const {
+        return element(type_, x.data, row * x.columns + head * shape_.head_dim);
     }
 
     MutableMatrixView block_of(MutableMatrixView scores,
@@ -224,22 +229,17 @@ class Pass {
         return inverse;
     }
 
-    /// outputs = scores · values, not yet divided by the sums.
+    /// out = scores · values, not yet divided by the sums.
     void multiply_values(std::size_t kv_head,
-                         std::int32_t head,
-                         Extent rows,
                          Extent seen,
-                         MutableMatrixView scores) {
+                         MutableMatrixView scores,
+                         MutableMatrixView out) {
         const std::int64_t dim = shape_.head_dim;
-        MutableMatrixView out(
-            outputs_.data() + rows.begin * attention_.outputs.columns + head * dim,
-            rows.size(),
-            dim,
-            Eigen::OuterStride<>(attention_.outputs.columns));
+        const auto rows = static_cast<Position>(out.rows());
         if (!packs()) {
             const float* values =
                 values_[kv_head].data() + (seen.begin - entries(kv_head).begin) * dim;
-            for (Position row = 0; row < rows.size(); ++row) {
+            for (Position row = 0; row < rows; ++row) {
                 const std::span<float> sums(out.row(row).data(), static_cast<std::size_t>(dim));
                 std::fill(sums.begin(), sums.end(), 0.0f);
                 for (Position j = 0; j < seen.size(); ++j)
@@ -252,9 +252,8 @@ class Pass {
             const auto depth = static_cast<Position>(values.depth());
             // The last block may hold entries after those seen by this block of queries.
             if (const Position hidden = begin + depth - seen.end; hidden > 0)
-                block_of(scores, rows.size(), seen.size(), hidden).setZero();
-            const MutableMatrixView weights =
-                block_of(scores, rows.size(), begin - seen.begin, depth);
+                block_of(scores, rows, seen.size(), hidden).setZero();
+            const MutableMatrixView weights = block_of(scores, rows, begin - seen.begin, depth);
             const MatrixView known(
                 weights.data(), weights.rows(), weights.cols(), weights.outerStride());
             if (begin == seen.begin)
@@ -269,8 +268,6 @@ class Pass {
     const Shape& shape_;
     int threads_;
     AttentionScratch& scratch_;
-    Floats queries_;
-    Results outputs_;
     std::vector<Floats> keys_;
     std::vector<Floats> values_;
 };

@@ -16,7 +16,7 @@ struct AttentionScratch {
     };
     /// What one query head needs for one block of queries.
     struct QueryHead {
-        std::vector<float> queries, probabilities;
+        std::vector<float> queries, probabilities, sums;
     };
     std::vector<KvHead> kv_heads;
     std::vector<QueryHead> query_heads;

@@ -20,6 +20,8 @@ using namespace cpu;
 /// Rows of one parallel item of the row-wise operations.
 constexpr std::int64_t strip_rows = 16;
 constexpr std::align_val_t alignment{64};
+/// Models of at most this size stay packed in memory beside the file.
+constexpr std::int64_t most_kept_bytes = std::int64_t{64} << 20;
 
 const CpuWeight& cpu_weight(const Weight& weight) {
     return static_cast<const CpuWeight&>(weight);
@@ -53,6 +55,7 @@ class CpuBackend final : public Backend {
                                     ElementType type,
                                     std::int64_t rows,
                                     std::int64_t columns) override {
+        weight_bytes_ += static_cast<std::int64_t>(stored.size());
         return std::make_unique<CpuWeight>(stored, type, rows, columns);
     }
 
@@ -83,7 +86,9 @@ class CpuBackend final : public Backend {
                     cpu_weight(weight),
                     bias == nullptr ? std::span<const float>() : cpu_weight(*bias).vector(),
                     out,
-                    threads_for(x.rows * x.columns * out.columns));
+                    weight_bytes_ <= most_kept_bytes ? Keep::yes : Keep::no,
+                    threads_for(x.rows * x.columns * out.columns),
+                    linear_scratch_);
     }
 
     void rope(Activations x,
@@ -151,7 +156,7 @@ class CpuBackend final : public Backend {
         cpu::attend(type_,
                     attention,
                     threads_for(attention.queries.rows * attention.queries.columns * entries),
-                    scratch_);
+                    attention_scratch_);
     }
 
     void swiglu(Activations gate, Activations up, Activations out) override {
@@ -196,7 +201,8 @@ class CpuBackend final : public Backend {
     template <typename Body>
     void for_rows(Activations out, Results::Start start, const Body& body) const {
         const std::int64_t strips = (out.rows + strip_rows - 1) / strip_rows;
-        const int threads = threads_for(out.rows * out.columns);
+        // An element, read from memory and rounded, takes as long as some thirty multiplications.
+        const int threads = threads_for(out.rows * out.columns * 32);
         parallel_for(static_cast<std::size_t>(strips), threads, [&](std::size_t strip) {
             const std::int64_t begin = static_cast<std::int64_t>(strip) * strip_rows;
             for (std::int64_t row = begin; row < std::min(out.rows, begin + strip_rows); ++row) {
@@ -210,7 +216,9 @@ class CpuBackend final : public Backend {
 
     ElementType type_;
     int threads_;
-    AttentionScratch scratch_;
+    std::int64_t weight_bytes_ = 0;  ///< of all weights that were prepared
+    AttentionScratch attention_scratch_;
+    LinearScratch linear_scratch_;
 };
 
 }  // namespace

@@ -28,8 +28,9 @@ Matrix random_matrix(Eigen::Index rows, Eigen::Index columns, std::uint64_t stre
 /// Every instruction set this processor has.
 std::vector<Isa> instruction_sets() {
     std::vector<Isa> found = {Isa::avx2};
-    if (supports(Isa::avx512))
-        found.push_back(Isa::avx512);
+    for (const Isa isa : {Isa::avx512, Isa::avx512_bf16})
+        if (supports(isa))
+            found.push_back(isa);
     return found;
 }
 

@@ -39,6 +39,43 @@ TEST_CASE("on the cpu, linear takes rows that begin anywhere in a buffer", "[mod
     on_cpu(check_linear_offset);
 }
 
+TEST_CASE(
+    "on the cpu, linear gives the same bits whether weights stay packed or not, for any threads",
+    "[model][backend]") {
+    constexpr std::int64_t rows = 70, inputs = 1100, outputs = 300;
+    // Weights of more than 64 MiB are not kept packed.
+    constexpr int copies = 120;
+    for (const ElementType type : types)
+        for (const ElementType stored_type : types) {
+            CAPTURE(name_of(type), name_of(stored_type));
+            const auto x = random_values(type, rows * inputs, 5);
+            const auto w = random_values(stored_type, outputs * inputs, 6);
+            std::vector<std::byte> stored(w.size() *
+                                          static_cast<std::size_t>(bytes_of(stored_type)));
+            encode(stored_type, w, stored);
+            const auto product = [&](int prepared, int threads, std::int64_t count) {
+                const auto backend = cpu_backend(type, threads);
+                std::vector<std::unique_ptr<Weight>> weights;
+                for (int i = 0; i < prepared; ++i)
+                    weights.push_back(backend->prepare(stored, stored_type, outputs, inputs));
+                const Buffer in = put(*backend, x);
+                const Buffer out = backend->allocate(rows * outputs * sizeof(float));
+                for (int call = 0; call < 2; ++call)
+                    backend->linear({in.data(), count, inputs},
+                                    *weights.front(),
+                                    nullptr,
+                                    {out.data(), count, outputs});
+                return backend->to_host(out.data(), static_cast<std::size_t>(count * outputs));
+            };
+            const std::vector<float> kept = product(1, 1, rows);
+            CHECK(product(copies, 1, rows) == kept);
+            CHECK(product(copies, 5, rows) == kept);
+            const std::vector<float> first(kept.begin(), kept.begin() + outputs);
+            CHECK(product(copies, 2, 1) == first);
+            CHECK(product(1, 2, 1) == first);
+        }
+}
+
 TEST_CASE("on the cpu, rope rotates pairs half a head apart by the angle of their position",
           "[model][backend]") {
     on_cpu(check_rope);

@@ -69,11 +69,11 @@ Peaks measure_peaks(const Setting& setting, std::span<const float> tensor) {
     });
     peaks.multiply = measure(setting, [&] {
         parallel_for(threads, setting.threads, [&](std::size_t i) {
-            results[i] = active_isa() == Isa::avx512 ? chains_avx512(chain_length)
-                                                     : chains_avx2(chain_length);
+            results[i] =
+                active_isa() != Isa::avx2 ? chains_avx512(chain_length) : chains_avx2(chain_length);
         });
     });
-    const double lanes = active_isa() == Isa::avx512 ? 16.0 : 8.0;
+    const double lanes = active_isa() == Isa::avx2 ? 8.0 : 16.0;
     peaks.read_bytes_per_second =
         static_cast<double>(tensor.size() * sizeof(float)) / peaks.read.median;
     peaks.flops_per_second = 2.0 * 12.0 * lanes * static_cast<double>(chain_length) *
