@@ -6,16 +6,11 @@
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import path from 'node:path';
+import { checkAnswer, checkManyCurves, checkPalette, checkTables } from './checks.mjs';
+import { expect, failures, image, kept, optionAt, text } from './support.mjs';
 
 const [modules, executablePath, page, blocks, hostile, images] = process.argv.slice(2);
 const { chromium } = createRequire(path.join(path.resolve(modules), 'x.js'))('playwright-core');
-
-let failures = 0;
-function expect(holds, what) {
-  if (holds) return;
-  console.log(`FAILED: ${what}`);
-  failures += 1;
-}
 
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
 
@@ -31,11 +26,6 @@ async function opened(file, options) {
   await tab.waitForSelector('body[data-ready="1"]', { timeout: 20000 });
   return tab;
 }
-
-const text = (tab, selector) => tab.locator(selector).innerText();
-const image = (tab, selector) => tab.locator(selector).evaluate((canvas) => canvas.toDataURL());
-const optionAt = (tab, controls, place) => tab.locator(`#${controls} select`).nth(place);
-const kept = (tab, side) => tab.locator(`#strip-${side}`).getAttribute('data-kept').then(Number);
 
 async function fits(tab, width) {
   const wide = await tab.evaluate(() => document.documentElement.scrollWidth);
@@ -60,82 +50,6 @@ async function checkCurves(tab) {
   expect(await image(tab, '#curve-plot canvas') !== before, 'another task draws the same curves');
   await optionAt(tab, 'curve-controls', 1).selectOption('-1');
   expect(await image(tab, '#curve-plot canvas') === before, 'the first choice does not bring its curves back');
-}
-
-// With many policies lines stay apart: which are drawn can be chosen, and one be pointed at.
-async function checkManyCurves(tab) {
-  const drawn = async () => Number(await tab.locator('#curve-plot').getAttribute('data-series'));
-  const button = (name) => tab.locator('#curve-controls button', { hasText: name });
-  const all = await drawn();
-  if (all <= 8) return;
-  await button('none').click();
-  expect(await drawn() === 0, `after "none" ${await drawn()} series are drawn`);
-  await button('best five').focus();
-  await tab.keyboard.press('Enter');
-  const pressed = await tab.locator('#curve-legend button[aria-pressed=true]').allInnerTexts();
-  const named = await tab.locator('.answer b').allInnerTexts();
-  expect(pressed.length === 7 && ['random', 'oracle', named[1], named[3]].every((name) => pressed.includes(name)), `the best five are ${pressed}`);
-  await button('all').click();
-  expect(await drawn() === all, 'after "all" not all are drawn');
-  const before = await image(tab, '#curve-plot canvas');
-  await tab.locator('#curve-legend button').nth(3).focus();
-  await tab.waitForTimeout(50);
-  expect(await image(tab, '#curve-plot canvas') !== before, 'a name with the focus does not stand out');
-  await optionAt(tab, 'curve-controls', 0).focus();
-  await tab.waitForTimeout(50);
-  expect(await image(tab, '#curve-plot canvas') === before, 'lines stay faint');
-}
-
-// Any two of 48 series differ in dash or mark, and every colour stands out from the page.
-async function checkPalette(tab) {
-  const [looks, contrasts] = await tab.evaluate(() => {
-    const luminance = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255)
-      .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
-      .reduce((sum, part, i) => sum + part * [0.2126, 0.7152, 0.0722][i], 0);
-    const full = (hex) => (hex.length === 4 ? hex.replace(/[^#]/g, '$&$&') : hex);
-    const page = luminance(full(ink('page')));
-    const many = [...Array(48).keys()];
-    return [new Set(many.map((series) => `${dashOf(series)} ${markOf(series)}`)).size,
-      [...new Set(many.map(colourOf))].map((hex) => {
-        const [low, high] = [luminance(hex), page].sort((x, y) => x - y);
-        return (high + 0.05) / (low + 0.05);
-      })];
-  });
-  expect(looks === 48, `48 series have ${looks} pairs of dash and mark`);
-  expect(contrasts.length === 16 && Math.min(...contrasts) >= 3, `${contrasts.length} colours, the faintest ${Math.min(...contrasts)}`);
-}
-
-// What the answer names is what the strips and pairs open with.
-async function checkAnswer(tab) {
-  const named = await tab.locator('.answer b').allInnerTexts();
-  const shown = await tab.locator('#strip-controls select').evaluateAll((all) => all.slice(0, 2).map((one) => one.selectedOptions[0].textContent));
-  expect(shown[0] === named[1] && shown[1] === named[3], `the answer names ${named}, the strips show ${shown}`);
-  const pair = await tab.locator('#pair-controls select').evaluateAll((all) => all.map((one) => one.selectedOptions[0].textContent));
-  expect(pair.join() === shown.join(), `the strips show ${shown}, the pairs ${pair}`);
-  expect((await text(tab, '#strip-controls label:last-of-type')).includes(`budget: ${named[0]}`), 'the slider is not at the budget of the answer');
-  expect(/answers \d+ of \d+ \[0\.\d\d, [01]\.\d\d\] questions right with/.test(await text(tab, '.answer')), 'the answer says nothing of live answers');
-  const cells = await tab.locator('#live-view table').first().locator('td').allInnerTexts();
-  expect(cells.length >= 4 && cells.every((cell) => /^[01]\.\d\d \[0\.\d\d, [01]\.\d\d\]$/.test(cell)), `shares of right answers are ${cells}`);
-  expect(!cells.some((cell) => /\[(.*), \1\]/.test(cell)), `an interval without a width: ${cells}`);
-}
-
-// Tables wider than their box say so on the screen, and fit on paper.
-async function checkTables(tab) {
-  const details = (open) => tab.evaluate((isOpen) => document.querySelectorAll('details').forEach((one) => { one.open = isOpen; }), open);
-  const beforehand = await tab.evaluate(() => [...document.querySelectorAll('details')].map((one) => one.open));
-  const boxes = () => tab.locator('.scroll').evaluateAll((all) => all.filter((box) => box.scrollWidth > box.clientWidth + 1)
-    .map((box) => [box.getAttribute('aria-label'), box.classList.contains('wide'), getComputedStyle(box).overflowX]));
-  await details(true);
-  await tab.waitForTimeout(100);
-  const wide = await boxes();
-  expect(wide.every(([, said, overflow]) => said && overflow === 'auto'), `wide tables that do not say so: ${wide}`);
-  await tab.emulateMedia({ media: 'print' });
-  await tab.setViewportSize({ width: 688, height: 900 }); // A4 less its margins
-  await tab.waitForTimeout(100);
-  const clipped = await boxes();
-  expect(clipped.length === 0, `on paper these tables are clipped: ${clipped}`);
-  await tab.emulateMedia({ media: 'screen' });
-  await tab.evaluate((open) => document.querySelectorAll('details').forEach((one, i) => { one.open = open[i]; }), beforehand);
 }
 
 async function checkStrip(tab) {
@@ -180,6 +94,13 @@ async function checkMaps(tab) {
   expect(await image(tab, '#map-damage-a') !== before, 'the worst single eviction looks like the output error');
   await optionAt(tab, 'map-controls', 0).selectOption('error');
   expect(await image(tab, '#map-damage-a') === before, 'the first choice does not bring its map back');
+  const asTable = tab.locator('#map-view figure:has(#map-mass-a) details');
+  await asTable.locator('summary').focus();
+  await tab.keyboard.press('Enter');
+  await tab.waitForTimeout(50);
+  await optionAt(tab, 'strip-controls', 3).selectOption('2');
+  expect(await asTable.getAttribute('open') !== null, 'another head closes the table of a map');
+  await asTable.locator('summary').click();
   const map = tab.locator('#map-weighted-a');
   await map.scrollIntoViewIfNeeded();
   await map.click({ position: { x: 40, y: 30 } });
@@ -200,6 +121,19 @@ async function checkPairs(tab) {
   await select.selectOption(other);
   expect(await text(tab, '#pair-view') !== before, 'another pair shows the same');
   expect(await optionAt(tab, 'strip-controls', 1).inputValue() === other, 'the strip does not follow the chosen pair');
+}
+
+// A pair whose comparison has no room in the page is counted, not said never to hold equally much.
+async function checkPairsLeftOut(tab) {
+  expect(/paired interval/.test(await text(tab, '#pair-view')), 'a pair has no paired interval');
+  await tab.evaluate(() => {
+    window.aside = [data.analysis.compare.rows, data.analysis.compare.left_out];
+    Object.assign(data.analysis.compare, { rows: [], left_out: 7 });
+    choose({ a: chosen.a });
+  });
+  const said = await text(tab, '#pair-view');
+  expect(/no room in this page/.test(said) && /wins \/ ties \/ losses/.test(said), `of a pair left out it says ${said}`);
+  await tab.evaluate(() => { [data.analysis.compare.rows, data.analysis.compare.left_out] = window.aside; choose({ a: chosen.a }); });
 }
 
 // Everything that can be used can be reached and seen to be reached.
@@ -261,6 +195,7 @@ for (const [width, colorScheme] of [[1280, 'light'], [390, 'light'], [1280, 'dar
   await checkManyCurves(tab);
   await checkStrip(tab);
   await checkMaps(tab);
+  await checkPairsLeftOut(tab);
   await checkPairs(tab);
   await checkFocus(tab);
   await fits(tab, width);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh PROGRAM SCRATCH [IMAGES]: makes reports of small recordings, one of them hostile, and uses them
 # in headless Chromium through playwright-core, which npm fetches into SCRATCH once. With IMAGES, takes
-# the screenshots of docs/img from the results of `./dev demo`; optipng makes them smaller.
+# the screenshots of docs/img from the results of `./dev demo`; pngquant and optipng make them smaller.
 set -euo pipefail
 program=$(readlink -f "$1") scratch=$2 images=${3:-}
 here=$(dirname "$(readlink -f "$0")")
@@ -62,6 +62,9 @@ page=$work/plain/report.html
 [[ -z $images ]] || page=$here/../../out/demo/report.html
 node "$here/browser.mjs" "$scratch" "$browser" "$page" "$work/blocks/report.html" "$hostile/report.html" ${images:+"$images"} 2>"$work/errors" ||
     { cat "$work/errors"; exit 1; }
-if [[ -n $images ]] && command -v optipng >/dev/null; then
-    optipng -quiet -o5 -strip all "$images"/report-*.png
-fi
+[[ -n $images ]] || exit 0
+for tool in 'pngquant --quality 85-100 --speed 1 --strip --skip-if-larger --force --ext .png' 'optipng -quiet -o5'; do
+    read -ra words <<<"$tool"
+    command -v "${words[0]}" >/dev/null || printf '%s is not installed; the pictures are larger without it\n' "${words[0]}"
+    ! command -v "${words[0]}" >/dev/null || "${words[@]}" "$images"/report*.png || (($? == 98 || $? == 99))
+done

@@ -2,10 +2,12 @@
 #include "tests/support/catch.hpp"
 #include "tests/trace/samples.hpp"
 #include "tools/report/data.hpp"
+#include "tools/report/optional_table.hpp"
 #include "tools/report/page.hpp"
 #include "trace/decisions.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 using namespace kvtape;
@@ -241,6 +243,32 @@ TEST_CASE("tables of analyze reach the page by layer and head", "[tools][report]
     CHECK(analysis["paged"]["rows"][0][1] == "25%");
     CHECK(analysis["bias"].is_null());
     CHECK(has_note(sources, "for want of bias.csv, compare.csv, pareto.csv, queries.csv"));
+}
+
+TEST_CASE("pairs reach the page by recall first, over all tasks", "[tools][report]") {
+    const Results results("it ");
+    const std::string pair = "snapkv,agnostic,25%,0.25,tova,agnostic,25%,0.25,prefill,";
+    const std::string figures = ",0.5,0.25,0.25,0.125,0.375,1,0,0,";
+    write_bytes(results.path("compare.csv"),
+                "policy_a,query_source_a,budget_a,kept_ratio_a,policy_b,query_source_b,budget_b,"
+                "kept_ratio_b,schedule,metric,mean_a,mean_b,difference,difference_low,"
+                "difference_high,wins,ties,losses,task\n" +
+                    pair + "mass_kept" + figures + "passkey\n" + pair + "output_error_median" +
+                    figures + "passkey\n" + pair + "needle_recall_weighted" + figures +
+                    "passkey\n");
+    report::Sources sources = results.sources();
+    const Json compare = report::page_data(sources)["analysis"]["compare"];
+    REQUIRE(compare["rows"].size() == 2);
+    CHECK(compare["rows"][0][9] == "needle_recall_weighted");
+    CHECK(compare["rows"][1][9] == "mass_kept");
+    CHECK(compare["left_out"] == 0);
+}
+
+TEST_CASE("figures of a page round to two decimals as they would at once", "[tools][report]") {
+    CHECK(report::rounded(0.0648) == 0.06480);
+    CHECK(report::rounded(0.1234) == 0.123);
+    CHECK(report::rounded(-0.3049) == -0.3049);
+    CHECK(report::rounded(std::nan("")).is_null());
 }
 
 TEST_CASE("decisions that do not fit are left out head by head", "[tools][report]") {

@@ -150,18 +150,44 @@ auto of_all_tasks(const Recall& recall) {
     };
 }
 
-Json compare(const fs::path& path, const Recall& recall) {
+Json compare_by(const fs::path& path, const Recall& recall, const char* metric) {
     return chosen_rows(
         path,
-        {"policy_a",        "query_source_a", "budget_a",     "kept_ratio_a", "policy_b",
-         "query_source_b",  "budget_b",       "kept_ratio_b", "schedule",     "metric",
-         "sequences",       "mean_a",         "mean_b",       "difference",   "difference_low",
-         "difference_high", "wins",           "ties",         "losses",       "task"},
+        {"policy_a",
+         "query_source_a",
+         "budget_a",
+         "kept_ratio_a",
+         "policy_b",
+         "query_source_b",
+         "budget_b",
+         "kept_ratio_b",
+         "schedule",
+         "metric",
+         "mean_a",
+         "mean_b",
+         "difference",
+         "difference_low",
+         "difference_high",
+         "wins",
+         "ties",
+         "losses",
+         "task"},
         [&, is_chosen = of_all_tasks(recall)](const CsvTable& table, std::size_t row) {
-            const std::string& metric = table.text(row, "metric");
-            return is_chosen(table, row) &&
-                   (metric == "needle_recall_weighted" || metric == "mass_kept");
+            return is_chosen(table, row) && table.text(row, "metric") == metric;
         });
+}
+
+/// Recall of every pair first: where not all has room, attention mass is what is left out.
+Json compare(const fs::path& path, const Recall& recall) {
+    Json table = compare_by(path, recall, "needle_recall_weighted");
+    const Json mass = compare_by(path, recall, "mass_kept");
+    const bool has_room = table["left_out"] == 0;
+    if (has_room)
+        for (const Json& row : mass["rows"])
+            table["rows"].push_back(row);
+    table["left_out"] = table["left_out"].get<std::size_t>() + mass["left_out"].get<std::size_t>() +
+                        (has_room ? 0 : mass["rows"].size());
+    return table;
 }
 
 Json pareto(const fs::path& path, const Recall& recall) {

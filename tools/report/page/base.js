@@ -20,7 +20,7 @@ function element(name, properties, ...children) {
 const decimal = (number, digits = 2) => (number == null ? '' : number.toFixed(digits).replace(/^-(?=[0.]*$)/, ''));
 const percent = (ratio) => `${(100 * ratio).toFixed(ratio < 0.0995 ? 1 : 0)} %`;
 const withBounds = (mean) =>
-  mean == null ? '' : mean[1] == null ? decimal(mean[0]) : `${decimal(mean[0])} [${decimal(mean[1])}, ${decimal(mean[2])}]`;
+  mean == null ? '' : mean[1] == null ? decimal(mean[0]) : `${decimal(mean[0])} [${decimal(mean[1])},\u00a0${decimal(mean[2])}]`;
 
 // Sixteen colours, the first of them of Okabe and Ito, chosen to be told apart by eyes that lack one
 // kind of cone too. No two of 48 series have both dash and mark alike, so none needs its colour.
@@ -96,6 +96,18 @@ function table(columns, rows, caption) {
 
 const folded = (summary, ...children) =>
   element('details', {}, element('summary', {}, summary), ...children);
+// The same for what is made anew with every choice: what was opened under this key stays open.
+const unfolded = new Set();
+function foldedAs(key, summary, ...children) {
+  const details = folded(summary, ...children);
+  details.open = unfolded.has(key);
+  details.ontoggle = () => {
+    if (!details.isConnected) return;
+    if (details.open) unfolded.add(key);
+    else unfolded.delete(key);
+  };
+  return details;
+}
 const remark = (text) => element('p', { className: 'small' }, text);
 
 // Says of every table that is wider than its box that it scrolls.

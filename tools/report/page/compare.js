@@ -105,12 +105,13 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
     view.replaceChildren();
     if (chosen.a === chosen.b) { view.append(remark('A and B are the same; choose two.')); return; }
     const title = `A: ${data.series[chosen.a]}, B: ${data.series[chosen.b]}`;
-    if (!data.analysis.compare) {
+    const rows = compared();
+    const isLeftOut = data.analysis.compare && data.analysis.compare.left_out && rows.length === 0;
+    if (!data.analysis.compare || isLeftOut) {
       view.append(table(['budget asked', 'A holds', 'B holds', 'mean difference A − B', 'wins / ties / losses of A'], counted(), `${title}; weighted needle recall by sequence`),
-        remark('At the budget asked, without intervals. kvtape analyze compares at what is really held, with paired intervals.'));
+        remark(`At the budget asked, without intervals. ${isLeftOut ? 'There is no room in this page for every pair; compare.csv in the directory' : 'kvtape analyze'} compares at what is really held, with paired intervals.`));
       return;
     }
-    const rows = compared();
     const recall = rows.filter((row) => row.metric === 'needle_recall_weighted');
     if (rows.length === 0) view.append(remark(`${title}: they never hold equally much.`));
     else {
@@ -148,7 +149,7 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
   if (live.calibration) {
     const isAll = (row) => row.task === 'all' || !records(live.calibration).some((one) => one.task === 'all');
     const of = (isChosen, caption) => table(['replayed figure', 'task', 'cells', 'Spearman', 'Kendall'],
-      records(live.calibration).filter(isChosen).map((row) => [row.metric, row.task, String(row.cells), span(row, 'spearman'), span(row, 'kendall')]), caption);
+      records(live.calibration).filter(isChosen).map((row) => [row.metric.replaceAll('_', ' '), row.task, String(row.cells), span(row, 'spearman'), span(row, 'kendall')]), caption);
     view.append(of(isAll, 'Does the replayed figure foretell right answers?'));
     if (!records(live.calibration).every(isAll)) view.append(folded('The same by task', of((row) => !isAll(row), 'Rank correlations within a task')));
   }

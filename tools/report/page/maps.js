@@ -100,7 +100,7 @@ function rampColour(share) {
       } else return;
       event.preventDefault();
     });
-    const asTable = folded('As a table', ...valueTables(caption, values, digits));
+    const asTable = foldedAs(id, 'As a table', ...valueTables(caption, values, digits));
     const figure = element('figure', {}, text, canvas, value, asTable);
     return { figure, draw, id };
   }
@@ -229,7 +229,7 @@ function rampColour(share) {
       });
       below.append(table(['policy', 'score ~ position', 'slope of kept share', 'distance from the oracle', ''], rows, 'Bias by position, mean and 95 % interval'));
     }
-    below.append(folded('The profile as a table', table(['position', ...lines.map(({ label }) => label)],
+    below.append(foldedAs('profile', 'The profile as a table', table(['position', ...lines.map(({ label }) => label)],
       xs.map((_, bin) => [`${5 * bin} to ${5 * bin + 5} %`, ...lines.map(({ profile }) => decimal(profile[bin]))]), 'Share of tokens kept by position')));
   }
   whenChosen((changes) => { if (!('step' in changes) || 'budget' in changes) draw(); });
