@@ -2,6 +2,7 @@
 
     python3 python/figures/figures.py --replay DIR [--live DIR] --out FOLDER [--format pdf|png] [--policies NAME,...]
 
+A policy that stands in the tables with several settings is drawn once for each, and its name says what differs.
 Figures whose tables are missing, or of another version, are left out, and the program says which and why:
 
     recall       weighted needle recall against the share that is kept, with 95 % intervals
@@ -23,11 +24,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib import ticker  # noqa: E402
 from tables import (  # noqa: E402
+    NAMING,
     Missing,
+    Names,
     answers_of,
     drawn_policies,
     mean,
-    named,
     nearest,
     over_tasks,
     percent,
@@ -50,7 +52,8 @@ TICKS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1]
 class Looks:
     """The policies that are drawn, and one colour, marker and dash for each in all figures."""
 
-    def __init__(self, policies):
+    def __init__(self, names, policies):
+        self.names = names
         self.policies = sorted(policies, key=lambda name: (name not in ("full", "oracle"), name))
         self.with_intervals = len(self.policies) <= MOST_WITH_INTERVALS
 
@@ -143,16 +146,16 @@ def bars(axes, kept, values, low, high, colour):
 def draw_recall(replay, _, looks):
     columns = ["kept_ratio"] + ["needle_recall_weighted" + end for end in ("", "_low", "_high")]
     lines = collections.defaultdict(list)
-    for (policy, _), point in over_tasks(replay, *columns).items():
+    for (policy, _), point in over_tasks(replay, looks.names, *columns).items():
         if policy in looks.policies and not math.isnan(point[0] + point[1]):
             lines[policy].append(point)
     return draw_shares("recall", lines, looks, "weighted needle recall", band)
 
 
 def draw_accuracy(replay, live, looks):
-    kept = over_tasks(replay, "kept_ratio")
+    kept = over_tasks(replay, looks.names, "kept_ratio")
     totals = collections.defaultdict(lambda: [0, 0])
-    for (policy, budget, _), (right, answers) in answers_of(live).items():
+    for (policy, budget, _), (right, answers) in answers_of(live, looks.names).items():
         totals[policy, budget][0] += right
         totals[policy, budget][1] += answers
     lines, elsewhere = collections.defaultdict(list), []
@@ -170,25 +173,25 @@ def draw_accuracy(replay, live, looks):
 
 def draw_profile(replay, _, looks):
     bins = [f"keep_profile_{bin_}" for bin_ in range(20)]
-    texts = ("policy", "query_source", "budget", "layer", "kv_head")
+    texts = (*NAMING, "budget", "layer", "kv_head")
     rows = [
         row
         for row in rows_of(replay, "bias.csv", "kvtape analyze", texts, bins)
-        if row["layer"] == "" and row["kv_head"] == "" and named(row) in looks.policies
+        if row["layer"] == "" and row["kv_head"] == "" and looks.names.of(row) in looks.policies
     ]
     if not rows:
         raise Missing(f"{replay / 'bias.csv'} has no row over all heads")
     budget = nearest({row["budget"] for row in rows}, 0.1)
     figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    for row in sorted(rows, key=lambda row: looks.policies.index(named(row))):
+    for row in sorted(rows, key=lambda row: looks.policies.index(looks.names.of(row))):
         if row["budget"] == budget:
             axes.plot(
                 [(bin_ + 0.5) / 20 for bin_ in range(20)],
                 [row[bin_] for bin_ in bins],
-                label=named(row),
+                label=looks.names.of(row),
                 markersize=2.5,
                 linewidth=2.4 if row["policy"] == "oracle" else 1.0,
-                **looks.line(named(row)),
+                **looks.line(looks.names.of(row)),
             )
     axes.set_ylim(bottom=0)
     finish(axes, "position in the context", f"share of tokens kept at {percent(budget)}")
@@ -199,10 +202,12 @@ def draw_profile(replay, _, looks):
 def draw_heads(replay, _, looks):
     cells = collections.defaultdict(list)
     budgets = set()
-    texts = ("policy", "query_source", "budget")
+    texts = (*NAMING, "budget")
     for row in rows_of(replay, "recall.csv", "kvtape replay", texts, ("layer", "kv_head", "needle_recall")):
         budgets.add(row["budget"])
-        cells[named(row), row["budget"], int(row["layer"]), int(row["kv_head"])].append(row["needle_recall"])
+        cells[looks.names.of(row), row["budget"], int(row["layer"]), int(row["kv_head"])].append(
+            row["needle_recall"]
+        )
     held = {key[0] for key in cells}
     shown = [name for name in looks.policies if name in held]
     if not shown:
@@ -242,8 +247,8 @@ def draw_heads(replay, _, looks):
 def draw_calibration(replay, live, looks):
     recalls = collections.defaultdict(list)
     for row in summary_rows(replay, "needle_recall_weighted"):
-        recalls[named(row), row["budget"], row["task"]].append(row["needle_recall_weighted"])
-    answers = answers_of(live)
+        recalls[looks.names.of(row), row["budget"], row["task"]].append(row["needle_recall_weighted"])
+    answers = answers_of(live, looks.names)
     figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     for policy in looks.policies:
         points = [
@@ -278,7 +283,7 @@ FIGURES = {
 def read_options():
     options = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog=__doc__[__doc__.index("Figures whose") :],
+        epilog=__doc__[__doc__.index("A policy that") :],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     folder = {"type": pathlib.Path, "metavar": "DIR"}
@@ -319,7 +324,8 @@ def read_options():
 def main():
     given = read_options()
     try:
-        looks = Looks(drawn_policies(given.replay, given.policies))
+        names = Names(given.replay, given.live)
+        looks = Looks(names, drawn_policies(given.replay, names, given.policies))
     except Missing as missing:
         sys.exit(f"drawing figures: {missing}")
     given.out.mkdir(parents=True, exist_ok=True)

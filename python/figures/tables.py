@@ -1,7 +1,9 @@
 """Reads kvtape's tables for the figures: rows, shares, and means over tasks."""
 
 import collections
+import contextlib
 import csv
+import json
 import math
 
 
@@ -34,8 +36,11 @@ def rows_of(folder, name, maker, texts, numbers=()):
     return rows
 
 
+NAMING = ("policy", "parameters", "schedule", "query_source")
+
+
 def summary_rows(replay, *numbers):
-    texts = ("policy", "query_source", "budget", "task")
+    texts = (*NAMING, "budget", "task")
     return rows_of(replay, "summary.csv", "kvtape replay", texts, ("sequences", *numbers))
 
 
@@ -71,18 +76,62 @@ def nearest(budgets, wanted):
     return min(known or shares, key=lambda budget: abs(shares[budget] - wanted))
 
 
-def named(row):
-    source = row["query_source"]
-    return (
-        row["policy"] if source == "agnostic" or row["policy"] == "oracle" else f"{row['policy']} ({source})"
-    )
+def flattened(parameters):
+    """The parameters of a policy and of what it wraps, by name; of equal names the outermost counts."""
+    base = parameters.get("base_parameters")
+    own = {name: value for name, value in parameters.items() if name not in ("base", "base_parameters")}
+    return own if base is None else {**flattened(base), **own}
 
 
-def over_tasks(replay, *columns):
-    """By policy and budget: the columns of summary.csv, each task weighing as its sequences."""
+def parameters_of(row):
+    try:
+        return flattened(json.loads(row["parameters"]))
+    except (ValueError, AttributeError) as error:
+        broken = f"the parameters of {row['policy']}, {row['parameters']}, are no object of JSON"
+        raise Missing(f"{broken}; write the tables again with kvtape replay") from error
+
+
+class Names:
+    """What each policy is called in every figure: its spec, its queries unless these are the usual ones, and,
+    where that is not enough to tell two apart, the parameters that differ and the schedule."""
+
+    def __init__(self, replay, live=None):
+        rows = summary_rows(replay)
+        with contextlib.suppress(Missing):  # the figures that need it will say what is wrong with it
+            rows += rows_of(live, "index.csv", "kvtape live", NAMING) if live is not None else []
+        alike = collections.defaultdict(dict)
+        for row in rows:
+            alike[self._key(row)][row["parameters"], row["schedule"]] = parameters_of(row)
+        self._differing, self._scheduled = {}, set()
+        for key, settings in alike.items():
+            every = sorted({name for parameters in settings.values() for name in parameters})
+            values = {name: {json.dumps(of.get(name)) for of in settings.values()} for name in every}
+            self._differing[key] = [name for name in every if len(values[name]) > 1]
+            if len({schedule for _, schedule in settings}) > 1:
+                self._scheduled.add(key)
+
+    @staticmethod
+    def _key(row):
+        source = row["query_source"]
+        return row["policy"], "" if source == "agnostic" or row["policy"] == "oracle" else source
+
+    def of(self, row):
+        key = self._key(row)
+        marks = [key[1]] if key[1] else []
+        differing = self._differing.get(key)
+        if differing:
+            parameters = parameters_of(row)
+            marks += [f"{name}={parameters[name]}" for name in differing if name in parameters]
+        if key in self._scheduled:
+            marks.append(row["schedule"])
+        return f"{row['policy']} ({', '.join(marks)})" if marks else row["policy"]
+
+
+def over_tasks(replay, names, *columns):
+    """By name and budget: the columns of summary.csv, each task weighing as its sequences."""
     cells = collections.defaultdict(list)
     for row in summary_rows(replay, *columns):
-        cells[named(row), row["budget"]].append(row)
+        cells[names.of(row), row["budget"]].append(row)
     means = {}
     for key, rows in cells.items():
         sequences = sum(row["sequences"] for row in rows)
@@ -92,14 +141,14 @@ def over_tasks(replay, *columns):
     return means
 
 
-def answers_of(live):
-    """By policy, budget and task: right answers and answers."""
+def answers_of(live, names):
+    """By name, budget and task: right answers and answers."""
     setting = ("policy", "parameters", "budget", "schedule")
     index = rows_of(live, "index.csv", "kvtape live", (*setting, "query_source"))
-    names = {tuple(row[column] for column in setting): named(row) for row in index}
+    known = {tuple(row[column] for column in setting): names.of(row) for row in index}
     cells = collections.defaultdict(lambda: [0, 0])
     for row in rows_of(live, "answers.csv", "kvtape live", (*setting, "task"), ("correct",)):
-        name = names.get(tuple(row[column] for column in setting))
+        name = known.get(tuple(row[column] for column in setting))
         if name is None:
             unknown = f"{row['policy']} at {row['budget']} of answers.csv"
             raise Missing(f"{live / 'index.csv'} does not know {unknown}; run kvtape live again")
@@ -110,16 +159,27 @@ def answers_of(live):
     return cells
 
 
-def drawn_policies(replay, wanted):
-    """The policies of the replay that the list asks for: a bare name is that policy with any queries."""
-    rows = rows_of(replay, "summary.csv", "kvtape replay", ("policy", "query_source"))
-    policies = {named(row): row["policy"] for row in rows}
+def drawn_policies(replay, names, wanted):
+    """The names of the replay that the list asks for: a bare spec is that policy with any queries."""
+    policies = {names.of(row): row["policy"] for row in summary_rows(replay)}
     if wanted is None:
         return set(policies)
     drawn = set()
-    for name in (part.strip() for part in wanted.split(",")):
+    for name in separated(wanted):
         found = {policy for policy, bare in policies.items() if name in (policy, bare)}
         if not found:
             raise Missing(f"{replay} holds no policy {name}; it holds {', '.join(sorted(policies))}")
         drawn |= found
     return drawn
+
+
+def separated(names):
+    """Names between commas, but for commas in parentheses."""
+    parts, depth = [""], 0
+    for character in names:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]

@@ -60,6 +60,41 @@ grep -q '^recall: without intervals, which of 9 policies cover each other; --pol
     complain "nine policies: $(cat stdout)"
 draw --replay nine --live live --out png --format png --policies finch,snapkv4 || complain "finch: $(cat stderr)"
 if grep -q 'without intervals' stdout; then complain "two policies: $(cat stdout)"; fi
+# Settings of one spec are drawn apart, under names that say what differs, and are not averaged.
+expect_success replay two.kvtape.h5 --policy snapkv --budget 10%,25% --schedule prompt --out settings --quiet
+expect_success replay two.kvtape.h5 --policy snapkv --policy full --budget 10%,25% --out settings --quiet
+draw --replay settings --out png --format png --policies "snapkv (prompt),full" || complain "a schedule: $(cat stderr)"
+if draw --replay settings --out none --policies snap; then complain 'snap is not refused'; fi
+grep -q 'it holds full, snapkv (prefill), snapkv (prompt)$' stderr || complain "schedules: $(cat stderr)"
+PYTHONPATH=$(dirname "$figures") python3 - settings parameters <<'PYTHON' || complain 'parameter sets are averaged'
+import csv, pathlib, shutil, sys
+import tables
+
+old, new = map(pathlib.Path, sys.argv[1:])
+shutil.copytree(old, new)
+with (old / "summary.csv").open(newline="") as file:
+    rows = [row for row in csv.DictReader(file) if row["schedule"] == "prefill" and row["policy"] == "snapkv"]
+wrapped = '{"base":"b","base_parameters":{"window":%s,"kernel":7},"alpha":%s}'
+with (new / "summary.csv").open("w", newline="") as file:
+    table = csv.DictWriter(file, rows[0])
+    table.writeheader()
+    for row in rows:
+        for recall, window, alpha in ((0.25, 8, 0.5), (0.5, 8, 1), (0.75, 16, 1)):
+            row["needle_recall_weighted"], row["parameters"] = recall, wrapped % (window, alpha)
+            table.writerow(row)
+        table.writerow({**row, "query_source": "question"})
+found = tables.over_tasks(new, tables.Names(new), "needle_recall_weighted")
+assert {name: value for (name, budget), (value,) in found.items() if budget == "10%"} == {
+    "snapkv (alpha=0.5, window=8)": 0.25,
+    "snapkv (alpha=1, window=8)": 0.5,
+    "snapkv (alpha=1, window=16)": 0.75,
+    "snapkv (question)": 0.75,
+}, found
+names = tables.Names(new)
+assert tables.drawn_policies(new, names, "snapkv (question),snapkv (alpha=1, window=16)") == {
+    "snapkv (question)", "snapkv (alpha=1, window=16)"}
+assert len(tables.drawn_policies(new, names, "snapkv")) == 4
+PYTHON
 # What the live run holds and the replay does not has no place on the axis.
 python3 - nine/summary.csv <<'PYTHON'
 import pathlib, sys
