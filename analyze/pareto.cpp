@@ -79,7 +79,8 @@ void add_rows(Csv& csv, const TaskChoice& task, const std::vector<Contender>& co
         csv.field(std::int64_t{rival ? 0 : 1});
         if (rival) {
             const MeasuredResult& winner = *contenders[who[*rival]].result;
-            csv.field(winner.policy + "@" + winner.budget.text());
+            csv.field(winner.policy + "@" + winner.budget.text() + "." + winner.schedule + "." +
+                      winner.query_source);
         } else {
             csv.field("");
         }

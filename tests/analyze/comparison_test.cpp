@@ -153,6 +153,18 @@ TEST_CASE("who has seen the answer is not on the front and beats nobody", "[anal
     CHECK(rows[1][13].empty());
 }
 
+TEST_CASE("who beats a result is named with its queries, where the same spec comes with several",
+          "[analyze][pareto]") {
+    const std::vector<MeasuredResult> results = {
+        result("h2o", "{}", "10%", 100, {0.2, 0.2}),
+        result("snapkv", "{}", "10%", 100, {0.5, 0.5}),
+        result("snapkv", "{}", "10%", 100, {0.8, 0.8}, "question")};
+    const auto rows = rows_of(pareto_table(results, Bootstrap()));
+    CHECK(rows[0][13] == "snapkv@10%.prefill.question");
+    CHECK(rows[1][13] == "snapkv@10%.prefill.question");
+    CHECK(rows[2][12] == "1");
+}
+
 TEST_CASE("the share of success from seeing the question is its gain over its figure",
           "[analyze][queries]") {
     const std::vector<MeasuredResult> results = {
