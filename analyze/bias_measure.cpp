@@ -3,6 +3,7 @@
 #include "analyze/result_table.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -100,12 +101,12 @@ class BiasMeasure final : public Measure {
 
     std::string table(const std::vector<char>& usable, int threads) const override {
         std::string header(result_columns);
+        header += "layer,kv_head,sequences,constant";
         header +=
-            "layer,kv_head,sequences,constant,position_correlation,position_correlation_low,"
-            "position_correlation_high,keep_slope,keep_slope_low,keep_slope_high,bias_vs_oracle,"
-            "bias_vs_oracle_low,bias_vs_oracle_high,tie_rate,error";
+            interval_columns({"position_correlation", "keep_slope", "bias_vs_oracle", "tie_rate"});
+        header += ",error";
         for (std::size_t bin = 0; bin < profile_bins; ++bin)
-            header += ",keep_profile_" + std::to_string(bin);
+            header += interval_columns({"keep_profile_" + std::to_string(bin)});
         return result_table(header, usable, threads, [&](std::size_t result, Csv& rows) {
             const FigureGrid& grid = grids_[result];
             for (const HeadGroup& group : head_groups(grid.layers(), grid.heads()))
@@ -132,14 +133,15 @@ class BiasMeasure final : public Measure {
         add_group(rows, group)
             .field(std::ssize(values(present)))
             .field(static_cast<std::int64_t>(constants));
-        add_interval(rows, bootstrap_, values(correlation));
-        add_interval(rows, bootstrap_, values(slope));
-        add_interval(rows, bootstrap_, values(distance));
-        add_mean(rows, values(ties));
-        rows.field(error_of(result, group, constants > 0.0));
+        add_intervals(
+            rows,
+            bootstrap_,
+            std::array{values(correlation), values(slope), values(distance), values(ties)})
+            .field(error_of(result, group, constants > 0.0));
+        std::vector<std::vector<double>> bins;
         for (std::size_t bin = 0; bin < profile_bins; ++bin)
-            add_mean(rows, values(profile + bin));
-        rows.end_row();
+            bins.push_back(values(profile + bin));
+        add_intervals(rows, bootstrap_, bins).end_row();
     }
 
     std::string error_of(std::size_t result, HeadGroup group, bool constants) const {

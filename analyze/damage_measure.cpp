@@ -114,12 +114,14 @@ class DamageMeasure final : public Measure {
     }
 
     std::string table(const std::vector<char>& usable, int threads) const override {
-        const std::string header =
-            std::string(result_columns) +
-            "layer,kv_head,probes,sequences,mass_kept,mass_kept_low,mass_kept_high,"
-            "output_error_median,output_error_median_low,output_error_median_high,"
-            "output_error_p95,projected_error_median,projected_error_p95,leave_one_out_max,"
-            "leave_one_out_kept";
+        const std::string header = std::string(result_columns) + "layer,kv_head,probes,sequences" +
+                                   interval_columns({"mass_kept",
+                                                     "output_error_median",
+                                                     "output_error_p95",
+                                                     "projected_error_median",
+                                                     "projected_error_p95",
+                                                     "leave_one_out_max",
+                                                     "leave_one_out_kept"});
         return result_table(header, usable, threads, [&](std::size_t result, Csv& rows) {
             const FigureGrid& grid = grids_[result];
             for (const HeadGroup& group : head_groups(grid.layers(), grid.heads()))
@@ -207,12 +209,16 @@ class DamageMeasure final : public Measure {
         };
         begin_row(rows, results_[result]);
         add_group(rows, group).field(kinds[kind]).field(std::ssize(values(mass)));
-        add_interval(rows, bootstrap_, values(mass));
-        add_interval(rows, bootstrap_, values(error_median));
-        for (const Figure which :
-             {error_p95, projected_median, projected_p95, largest_effect, kept_effect})
-            add_mean(rows, values(which));
-        rows.end_row();
+        add_intervals(rows,
+                      bootstrap_,
+                      std::array{values(mass),
+                                 values(error_median),
+                                 values(error_p95),
+                                 values(projected_median),
+                                 values(projected_p95),
+                                 values(largest_effect),
+                                 values(kept_effect)})
+            .end_row();
     }
 
     const std::vector<Result>& results_;

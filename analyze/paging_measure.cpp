@@ -51,11 +51,17 @@ class PagingMeasure final : public Measure {
     }
 
     std::string table(const std::vector<char>& usable, int threads) const override {
-        const std::string header =
-            std::string(result_columns) +
-            "layer,kv_head,block,sequences,kept_ratio,held_ratio,paged_ratio,needle_recall,"
-            "paged_recall,needle_recall_weighted,paged_recall_weighted,mass_kept,paged_mass,"
-            "recall_lost,recall_lost_low,recall_lost_high";
+        const std::string header = std::string(result_columns) + "layer,kv_head,block,sequences" +
+                                   interval_columns({"kept_ratio",
+                                                     "held_ratio",
+                                                     "paged_ratio",
+                                                     "needle_recall",
+                                                     "paged_recall",
+                                                     "needle_recall_weighted",
+                                                     "paged_recall_weighted",
+                                                     "mass_kept",
+                                                     "paged_mass",
+                                                     "recall_lost"});
         return result_table(header, usable, threads, [&](std::size_t result, Csv& rows) {
             const FigureGrid& grid = grids_[result];
             for (const HeadGroup& group : head_groups(grid.layers(), grid.heads()))
@@ -111,13 +117,18 @@ class PagingMeasure final : public Measure {
         add_group(rows, group)
             .field(static_cast<std::int64_t>(blocks[block]))
             .field(std::ssize(values(kept_share)));
-        for (const Figure which : {kept_share, held_share, paged_share, recall, paged_recall})
-            add_mean(rows, values(which));
-        add_mean(rows, weighted(recall));
-        add_mean(rows, weighted(paged_recall));
-        add_mean(rows, values(kept_mass));
-        add_mean(rows, values(paged_mass));
-        add_interval(rows, bootstrap_, group.head ? values(recall_lost) : weighted(recall_lost))
+        add_intervals(rows,
+                      bootstrap_,
+                      std::array{values(kept_share),
+                                 values(held_share),
+                                 values(paged_share),
+                                 values(recall),
+                                 values(paged_recall),
+                                 weighted(recall),
+                                 weighted(paged_recall),
+                                 values(kept_mass),
+                                 values(paged_mass),
+                                 group.head ? values(recall_lost) : weighted(recall_lost)})
             .end_row();
     }
 

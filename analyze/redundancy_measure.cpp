@@ -5,6 +5,7 @@
 #include "core/parallel.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <map>
 #include <utility>
@@ -103,10 +104,14 @@ class RedundancyMeasure final : public Measure {
 
     std::string table(const std::vector<char>& usable, int threads) const override {
         const std::string header =
-            std::string(result_columns) +
-            "layer,kv_head,sequences,kept_jaccard,kept_jaccard_low,kept_jaccard_high,"
-            "effective_heads_kept,effective_heads_keys,effective_heads_values,mass95,mergeable,"
-            "most_alike,most_alike_jaccard,most_alike_keys,most_alike_keys_cka,"
+            std::string(result_columns) + "layer,kv_head,sequences" +
+            interval_columns({"kept_jaccard",
+                              "effective_heads_kept",
+                              "effective_heads_keys",
+                              "effective_heads_values",
+                              "mass95",
+                              "mergeable"}) +
+            ",most_alike,most_alike_jaccard,most_alike_keys,most_alike_keys_cka,"
             "most_alike_values,most_alike_values_cka";
         return result_table(header, usable, threads, [&](std::size_t result, Csv& rows) {
             const FigureGrid& grid = grids_[result];
@@ -163,10 +168,14 @@ class RedundancyMeasure final : public Measure {
         const auto values = [&](std::size_t figure) { return grid.by_sequence(figure, group); };
         begin_row(rows, results_[result]);
         add_group(rows, group).field(std::ssize(values(present)));
-        add_interval(rows, bootstrap_, values(jaccard_with_others));
-        for (const Figure figure :
-             {effective_kept, effective_keys, effective_values, sparsity, merging})
-            add_mean(rows, values(figure));
+        add_intervals(rows,
+                      bootstrap_,
+                      std::array{values(jaccard_with_others),
+                                 values(effective_kept),
+                                 values(effective_keys),
+                                 values(effective_values),
+                                 values(sparsity),
+                                 values(merging)});
         for (std::size_t kind = 0; kind < kinds; ++kind)
             add_most_alike(rows, result, kind, group);
         rows.end_row();

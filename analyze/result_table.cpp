@@ -1,11 +1,22 @@
 #include "analyze/result_table.hpp"
 
 #include "core/parallel.hpp"
-#include "core/reduce.hpp"
 
 #include <cmath>
+#include <limits>
 
 namespace kvtape {
+namespace {
+
+constexpr double none = std::numeric_limits<double>::quiet_NaN();
+
+Csv& add_ends(Csv& csv, const Interval& interval) {
+    return csv.field(defined(interval.mean))
+        .field(defined(interval.low))
+        .field(defined(interval.high));
+}
+
+}  // namespace
 
 Csv& begin_row(Csv& csv, const Result& result) {
     return csv.field(result.policy)
@@ -26,15 +37,24 @@ std::optional<double> defined(double number) {
 }
 
 Csv& add_interval(Csv& csv, const Bootstrap& bootstrap, const std::vector<double>& values) {
-    constexpr double none = std::numeric_limits<double>::quiet_NaN();
-    const Interval interval = values.empty() ? Interval{none, none, none} : bootstrap.mean(values);
-    return csv.field(defined(interval.mean))
-        .field(defined(interval.low))
-        .field(defined(interval.high));
+    return add_ends(csv, values.empty() ? Interval{none, none, none} : bootstrap.mean(values));
 }
 
-Csv& add_mean(Csv& csv, const std::vector<double>& values) {
-    return csv.field(values.empty() ? std::nullopt : std::optional(ordered_mean(values)));
+Csv& add_intervals(Csv& csv,
+                   const Bootstrap& bootstrap,
+                   std::span<const std::vector<double>> figures) {
+    const std::vector<Interval> intervals = bootstrap.means(figures);
+    for (std::size_t i = 0; i < figures.size(); ++i)
+        add_ends(csv, figures[i].empty() ? Interval{none, none, none} : intervals[i]);
+    return csv;
+}
+
+std::string interval_columns(std::initializer_list<std::string_view> figures) {
+    std::string columns;
+    for (const std::string_view figure : figures)
+        for (const char* end : {"", "_low", "_high"})
+            columns.append(",").append(figure).append(end);
+    return columns;
 }
 
 std::string result_table(std::string_view header,

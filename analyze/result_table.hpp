@@ -7,7 +7,9 @@
 
 #include <cstddef>
 #include <functional>
+#include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,8 +28,12 @@ Csv& add_group(Csv& csv, HeadGroup group);
 std::optional<double> defined(double number);
 /// Mean and both ends; three empty fields for no values.
 Csv& add_interval(Csv& csv, const Bootstrap& bootstrap, const std::vector<double>& values);
-/// The mean; empty for no values.
-Csv& add_mean(Csv& csv, const std::vector<double>& values);
+/// The same for each of several figures of a row, with less work.
+Csv& add_intervals(Csv& csv,
+                   const Bootstrap& bootstrap,
+                   std::span<const std::vector<double>> figures);
+/// The columns that these fill: `,a,a_low,a_high,b,b_low,b_high`.
+std::string interval_columns(std::initializer_list<std::string_view> figures);
 
 /// A table whose rows of each result are made on one of several threads; those without a flag in
 /// `usable` have none.

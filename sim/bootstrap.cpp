@@ -3,41 +3,40 @@
 #include "core/philox.hpp"
 #include "core/reduce.hpp"
 
+#include <Eigen/Core>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <optional>
 
 namespace kvtape {
 namespace {
 
 constexpr auto resamples = static_cast<std::size_t>(bootstrap_resamples);
-constexpr std::size_t lanes = 8;
+constexpr std::size_t lanes = 4;
 static_assert(resamples % lanes == 0);
 
-/// `quantile` without sorting everything. Where the values in [from, to] hold the two it lies
-/// between, only these are looked at; otherwise all are. Reorders `values`.
-double selected_quantile(std::vector<double>& values, double fraction, double from, double to) {
-    const double place = fraction * static_cast<double>(values.size() - 1);
-    auto rank = static_cast<std::size_t>(place);
-    const double above_rank = place - static_cast<double>(rank);
-    std::vector<double> inside(values.size());
-    std::size_t count = 0, smaller = 0;
-    for (const double value : values) {
-        inside[count] = value;
-        count += value >= from && value <= to ? 1 : 0;
-        smaller += value < from ? 1 : 0;
-    }
-    std::vector<double>& chosen = smaller <= rank && rank + 1 < smaller + count ? inside : values;
-    if (&chosen == &inside) {
-        inside.resize(count);
-        rank -= smaller;
-    }
-    const auto below = chosen.begin() + static_cast<std::ptrdiff_t>(rank);
-    std::nth_element(chosen.begin(), below, chosen.end());
+/// Where a quantile lies in ascending order: behind `rank` values and a fraction of the next step.
+struct Place {
+    std::size_t rank = 0;
+    double fraction = 0.0;
+};
+Place place_of(double quantile) {
+    const double place = quantile * static_cast<double>(resamples - 1);
+    const auto rank = static_cast<std::size_t>(place);
+    return {rank, place - static_cast<double>(rank)};
+}
+
+/// What stands there, without sorting everything. Reorders `values`.
+double selected(std::span<double> values, Place place) {
+    const auto below = values.begin() + static_cast<std::ptrdiff_t>(place.rank);
+    std::nth_element(values.begin(), below, values.end());
     const double above =
-        below + 1 == chosen.end() ? *below : *std::min_element(below + 1, chosen.end());
-    return *below + above_rank * (above - *below);
+        below + 1 == values.end() ? *below : *std::min_element(below + 1, values.end());
+    return *below + place.fraction * (above - *below);
 }
 
 /// What resampled means spread like, were they normal: the standard error of the mean.
@@ -48,6 +47,95 @@ double standard_error(std::span<const double> values, double mean) {
     return std::sqrt(squares) / static_cast<double>(values.size());
 }
 
+/// One value of each of a few columns, which are resampled together: what a draw points to is read
+/// once for all of them.
+template <int width>
+using Abreast = Eigen::Array<double, width, 1>;
+
+/// What needs no draws: too few values, and values that are all the same, of which every resample
+/// has the same mean.
+std::optional<Interval> without_drawing(std::span<const double> values) {
+    const double mean = ordered_mean(values);
+    if (values.size() < bootstrap_least)
+        return Interval{.mean = mean};
+    const auto same = [&](double value) { return value == values.front(); };
+    if (!std::all_of(values.begin(), values.end(), same))
+        return std::nullopt;
+    double sum = 0.0;
+    for (const double value : values)
+        sum += value;
+    const double end = sum / static_cast<double>(values.size());
+    return Interval{mean, end, end};
+}
+
+/// The means of every resample, column by column.
+template <int width>
+void resample(std::span<const std::uint32_t> draws,
+              std::span<const Abreast<width>> values,
+              std::span<double> means) {
+    for (std::size_t first = 0; first < resamples; first += lanes) {
+        // Resamples side by side, so that one need not wait for the sum of another.
+        std::array<Abreast<width>, lanes> sums;
+        sums.fill(Abreast<width>::Zero());
+        const std::uint32_t* draw = draws.data() + first * values.size();
+        for (std::size_t i = 0; i < values.size(); ++i)
+            for (Abreast<width>& sum : sums)
+                sum += values[*draw++];
+        for (std::size_t lane = 0; lane < lanes; ++lane) {
+            const Abreast<width> of_lane = sums[lane] / static_cast<double>(values.size());
+            for (std::size_t column = 0; column < width; ++column)
+                means[column * resamples + first + lane] =
+                    of_lane[static_cast<Eigen::Index>(column)];
+        }
+    }
+}
+
+/// Room for the means of a resampled column that may lie at the ends of an interval.
+struct Tails {
+    std::unique_ptr<double[]> low = std::make_unique_for_overwrite<double[]>(resamples);
+    std::unique_ptr<double[]> high = std::make_unique_for_overwrite<double[]>(resamples);
+};
+
+/// The interval of resampled means, which it reorders. Mostly both ends lie among the few means far
+/// from the middle, and only these are looked at.
+Interval interval_of(std::span<const double> values, std::span<double> means, Tails& tails) {
+    const double mean = ordered_mean(values);
+    // A normal distribution has 8 % of its values beyond each of these, where 2.5 % are needed.
+    const double aside = 1.4 * standard_error(values, mean);
+    const double left = mean - aside, right = mean + aside;
+    std::size_t lows = 0, highs = 0;
+    for (const double value : means) {
+        tails.low[lows] = value;
+        lows += value <= left ? 1 : 0;
+        tails.high[highs] = value;
+        highs += value >= right ? 1 : 0;
+    }
+    const Place low = place_of(0.025), high = place_of(0.975);
+    const std::size_t nearer = resamples - highs;
+    return {mean,
+            low.rank + 1 < lows ? selected({tails.low.get(), lows}, low) : selected(means, low),
+            high.rank >= nearer
+                ? selected({tails.high.get(), highs}, {high.rank - nearer, high.fraction})
+                : selected(means, high)};
+}
+
+template <int width>
+void add_intervals(std::span<const std::uint32_t> draws,
+                   std::span<const std::span<const double>> columns,
+                   std::span<Interval> found) {
+    std::vector<Abreast<width>> values(columns[0].size(), Abreast<width>::Zero());
+    for (std::size_t column = 0; column < columns.size(); ++column)
+        for (std::size_t i = 0; i < values.size(); ++i)
+            values[i][static_cast<Eigen::Index>(column)] = columns[column][i];
+    const auto room = std::make_unique_for_overwrite<double[]>(width * resamples);
+    const std::span<double> means(room.get(), width * resamples);
+    resample<width>(draws, values, means);
+    Tails tails;
+    for (std::size_t column = 0; column < columns.size(); ++column)
+        found[column] =
+            interval_of(columns[column], means.subspan(column * resamples, resamples), tails);
+}
+
 }  // namespace
 
 Interval bootstrap_mean(std::span<const double> values) {
@@ -55,32 +143,38 @@ Interval bootstrap_mean(std::span<const double> values) {
 }
 
 Interval Bootstrap::mean(std::span<const double> values) const {
-    const double mean = ordered_mean(values);
-    if (values.size() < bootstrap_least)
-        return {.mean = mean};
-    // Common (what a full cache keeps and loses), and sums of these are exact.
-    const double common = values.front();
-    const auto same = [&](double value) { return value == common; };
-    if ((common == 0.0 || common == 1.0) && std::all_of(values.begin(), values.end(), same))
-        return {common, common, common};
-    const std::vector<std::uint32_t>& drawn = draws(static_cast<std::uint32_t>(values.size()));
-    std::vector<double> means(resamples);
-    for (std::size_t first = 0; first < resamples; first += lanes) {
-        // Resamples side by side, so that one need not wait for the sum of another.
-        std::array<double, lanes> sums{};
-        const std::uint32_t* draw = drawn.data() + first * values.size();
-        for (std::size_t i = 0; i < values.size(); ++i)
-            for (std::size_t lane = 0; lane < lanes; ++lane)
-                sums[lane] += values[*draw++];
-        for (std::size_t lane = 0; lane < lanes; ++lane)
-            means[first + lane] = sums[lane] / static_cast<double>(values.size());
-    }
-    // A normal distribution has 8 % of its values beyond each of these, where 2.5 % are needed.
-    constexpr double infinity = std::numeric_limits<double>::infinity();
-    const double aside = 1.4 * standard_error(values, mean);
-    return {mean,
-            selected_quantile(means, 0.025, -infinity, mean - aside),
-            selected_quantile(means, 0.975, mean + aside, infinity)};
+    if (const auto known = without_drawing(values))
+        return *known;
+    Interval found;
+    const auto& drawn = draws(static_cast<std::uint32_t>(values.size()));
+    add_intervals<1>(drawn, {&values, 1}, {&found, 1});
+    return found;
+}
+
+std::vector<Interval> Bootstrap::means(std::span<const std::vector<double>> columns) const {
+    constexpr std::size_t width = 8;
+    std::vector<Interval> found(columns.size());
+    std::map<std::size_t, std::vector<std::size_t>> by_count;
+    for (std::size_t column = 0; column < columns.size(); ++column)
+        if (const auto known = without_drawing(columns[column]))
+            found[column] = *known;
+        else
+            by_count[columns[column].size()].push_back(column);
+    for (const auto& [count, members] : by_count)
+        for (std::size_t first = 0; first < members.size(); first += width) {
+            const auto chosen =
+                std::span(members).subspan(first, std::min(width, members.size() - first));
+            std::array<std::span<const double>, width> values;
+            std::array<Interval, width> intervals;
+            for (std::size_t i = 0; i < chosen.size(); ++i)
+                values[i] = columns[chosen[i]];
+            add_intervals<width>(draws(static_cast<std::uint32_t>(count)),
+                                 std::span(values).first(chosen.size()),
+                                 intervals);
+            for (std::size_t i = 0; i < chosen.size(); ++i)
+                found[chosen[i]] = intervals[i];
+        }
+    return found;
 }
 
 const Bootstrap::Draws& Bootstrap::draws(std::uint32_t count) const {

@@ -98,11 +98,64 @@ for row in pareto:
             assert row[column] == summary[column], (column, row, summary)
     assert (row["on_front"] == "") == (row["query_source"] == "oracle")
     assert (row["on_front"] == "0") == (row["dominated_by"] != "")
+    named = "{policy}@{budget}.{schedule}.{query_source}"
+    winners = [r for r in pareto if r["task"] == row["task"] and named.format(**r) == row["dominated_by"]]
+    assert len(winners) == (row["on_front"] == "0"), row
 compare = read("compare")
 assert compare and all(abs(float(r["mean_a"]) - float(r["mean_b"]) - float(r["difference"])) < 1e-9 for r in compare)
 assert all(int(r["wins"]) + int(r["ties"]) + int(r["losses"]) == int(r["sequences"]) for r in compare)
 assert {r["policy"] for r in read("queries")} == {"snapkv"}
 assert [r["value"] for r in read("by-lag") if r["budget"] == "25%"][:2] == ["16", "32"]
+PYTHON
+
+# Every mean has its interval, that of the same sequences wherever the same figure stands.
+expect_success record --workload passkey:digits=5 --sequences 5 --length 256 --device cpu --max-new-tokens 8 \
+    --out five.kvtape.h5 --quiet
+expect_success replay five.kvtape.h5 --policy snapkv:window=8 --policy snapkv:window=16 --policy oracle --budget 10%,25% \
+    --scores --out five --quiet
+expect_success analyze five --by window --quiet
+python3 - five <<'PYTHON' || complain 'the intervals are not what they should be'
+import csv
+import pathlib
+import sys
+
+root = pathlib.Path(sys.argv[1])
+
+
+def read(name):
+    with open(root / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+names = "policy parameters budget schedule query_source layer kv_head probes block sequences constant error".split()
+alike = [f"most_alike{kind}" for kind in ("", "_jaccard", "_keys", "_keys_cka", "_values", "_values_cka")]
+means = {"bias": 24, "heads": 6, "damage": 7, "paged": 10}
+for table, count in means.items():
+    rows = read(table)
+    columns = [column for column in rows[0] if column not in names + alike]
+    assert len(columns) == 3 * count, (table, columns)
+    for mean, low, high in zip(*[iter(columns)] * 3):
+        assert (low, high) == (mean + "_low", mean + "_high"), (table, mean, low, high)
+        wide = 0
+        for row in rows:
+            assert (row[mean] == "") == (row[low] == "") == (row[high] == ""), (table, mean, row)
+            if row[mean]:
+                ends = [float(row[end]) for end in (low, mean, high)]
+                assert ends[0] - 1e-12 <= ends[1] <= ends[2] + 1e-12, (table, mean, ends)
+                wide += ends[0] < ends[2]
+        constant = mean in ("kept_ratio", "paged_ratio", "tie_rate") or mean.startswith("projected")
+        assert wide or constant, (table, mean)
+
+results = {(row["policy"] + ":window=" + row["value"], row["budget"]): row for row in read("by-window")}
+assert len(results) == 4
+for table, column in (("damage", "mass_kept"), ("damage", "output_error_median"), ("paged", "mass_kept"),
+                      ("paged", "needle_recall"), ("paged", "needle_recall_weighted")):
+    for row in read(table):
+        result = results.get((row["policy"], row["budget"]))
+        if result and not row["layer"] and row.get("probes", "all") == "all":
+            for end in ("", "_low", "_high"):
+                difference = float(row[column + end]) - float(result[column + end])
+                assert abs(difference) < 1e-9, (table, column + end, difference)
 PYTHON
 
 # Without scores, what needs them is empty and says so.

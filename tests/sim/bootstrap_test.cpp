@@ -51,3 +51,27 @@ TEST_CASE("intervals have the bits of sorted resamples, whatever the values look
             expect_naive_interval(values);
     }
 }
+
+TEST_CASE("columns resampled together have the bits of each resampled alone", "[sim][bootstrap]") {
+    const Philox random(8);
+    std::uint64_t draw = 0;
+    std::vector<std::vector<double>> columns = {{}, {0.5}, std::vector<double>(7, 0.1)};
+    for (const std::size_t count : {24u, 5u, 24u, 3u, 24u, 24u, 24u, 24u, 24u, 5u, 24u, 24u, 24u}) {
+        columns.emplace_back();
+        for (std::size_t i = 0; i < count; ++i)
+            columns.back().push_back(random.uniform(draw++));
+    }
+    const Bootstrap bootstrap;
+    const std::vector<Interval> found = bootstrap.means(columns);
+    REQUIRE(found.size() == columns.size());
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+        const Interval alone = bootstrap.mean(columns[i]);
+        CHECK(found[i].mean == alone.mean);
+        CHECK(std::isnan(found[i].low) == (columns[i].size() < bootstrap_least));
+        if (columns[i].size() < bootstrap_least)
+            continue;
+        CHECK(found[i].low == alone.low);
+        CHECK(found[i].high == alone.high);
+    }
+    expect_naive_interval(columns.back());
+}
