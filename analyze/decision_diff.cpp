@@ -1,5 +1,6 @@
 #include "analyze/decision_diff.hpp"
 
+#include "analyze/changed_entries.hpp"
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "core/reduce.hpp"
@@ -134,10 +135,15 @@ void compare_layer(const DiffRequest& request, const SequenceDiff& sequence, Cel
     const auto tokens = static_cast<std::size_t>(
         std::min(request.a->tokens(sequence.place_a), request.b->tokens(sequence.place_b)));
     for (std::int32_t head = 0; head < request.a->kv_heads(sequence.place_a); ++head) {
-        HeadDiff diff = compare_heads(first(head_of(a, *request.a, sequence.place_a, head), tokens),
-                                      first(head_of(b, *request.b, sequence.place_b, head), tokens),
-                                      sequence.moment,
-                                      needle);
+        const HeadFate in_a = first(head_of(a, *request.a, sequence.place_a, head), tokens);
+        const HeadFate in_b = first(head_of(b, *request.b, sequence.place_b, head), tokens);
+        HeadDiff diff = compare_heads(in_a, in_b, sequence.moment, needle);
+        if (!a.merged.entries.empty() || !b.merged.entries.empty())
+            diff.changed_differently =
+                changed_differently({a.merged, request.a->sequence(sequence.place_a).blocks},
+                                    {b.merged, request.b->sequence(sequence.place_b).blocks},
+                                    head,
+                                    keepers(in_a, in_b, sequence.moment));
         diff.layer = cell.layer;
         diff.head = head;
         cell.heads.push_back(std::move(diff));
@@ -151,6 +157,8 @@ void add_totals(DecisionDiff& diff) {
             ++diff.heads;
             diff.heads_identical += head.identical() ? 1 : 0;
             diff.heads_tied += head.tie_only ? 1 : 0;
+            diff.kept_both += head.kept.both;
+            diff.changed_differently += head.changed_differently;
             // Sets that differ inside a tie count as the same set.
             jaccards.push_back(head.tie_only ? 1.0 : head.kept.jaccard());
             overlaps.push_back(head.tie_only ? 1.0 : head.kept.overlap());

@@ -29,6 +29,7 @@ struct DecisionDiff {
     std::optional<double> kendall_tau;        ///< mean over the heads where it is defined
     double jaccard = 0.0, overlap = 0.0;      ///< means over sequences, layers and KV heads
     std::int64_t heads = 0, heads_identical = 0, heads_tied = 0;
+    std::int64_t kept_both = 0, changed_differently = 0;  ///< added up over all heads
 
     /// Both files hold the same sequences and layers, and every head is identical.
     bool identical() const;

@@ -54,6 +54,9 @@ struct HeadDiff {
     std::int64_t needle_gained = 0;  ///< needle tokens that B holds and A does not
     /// Tokens whose absorbing entry differs.
     std::int64_t merged_differently = 0;
+    /// Tokens that both hold at the moment of comparison, with other keys or values. A difference
+    /// between caches, and none between decisions.
+    std::int64_t changed_differently = 0;
     /// Tokens in the sequence when the two caches first hold different ones, and the blocks of
     /// either side that contain that moment. None where they never do.
     std::optional<Position> part_at;

@@ -161,6 +161,9 @@ std::string facts(const HeadDiff& head, bool with_needles) {
         text += " They part when " + std::to_string(*head.part_at) + " tokens are through (block " +
                 std::to_string(head.part_block_a) + " of A, " + std::to_string(head.part_block_b) +
                 " of B).";
+    if (head.changed_differently > 0)
+        text += " Of the tokens in both, " + std::to_string(head.changed_differently) +
+                " have other keys or values in one than in the other.";
     if (head.tie_only)
         text += " The difference lies inside a tie.";
     return text;
@@ -260,7 +263,7 @@ std::string head_of_page(const DiffSubject& subject) {
            "</div><p class=total>Jaccard <strong>" + three_digits(diff.jaccard) +
            "</strong>, overlap <strong>" + three_digits(diff.overlap) + "</strong>, " +
            std::to_string(diff.heads_identical) + " of " + std::to_string(diff.heads) +
-           " heads identical.</p>\n";
+           " heads identical. " + changed_note(diff) + "</p>\n";
 }
 
 std::string legend(bool with_text) {

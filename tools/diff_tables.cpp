@@ -11,8 +11,8 @@ namespace {
 
 constexpr std::string_view csv_columns =
     "sequence,layer,kv_head,kept_a,kept_b,kept_both,jaccard,overlap,jaccard_end,only_a,only_b,"
-    "part_at,part_block_a,part_block_b,identical,tie,merged_differently,kendall_tau,"
-    "needle_tokens,needle_a,needle_b,needle_lost,needle_gained";
+    "part_at,part_block_a,part_block_b,identical,tie,merged_differently,changed_differently,"
+    "kendall_tau,needle_tokens,needle_a,needle_b,needle_lost,needle_gained";
 
 Json json_of(const std::vector<TokenRange>& ranges) {
     Json list = Json::array();
@@ -55,6 +55,7 @@ Json json_of(const HeadDiff& head, bool with_needles) {
                  {"identical", head.identical()},
                  {"tie", head.tie_only},
                  {"merged_differently", head.merged_differently},
+                 {"changed_differently", head.changed_differently},
                  {"kendall_tau", json_of(head.kendall_tau)}};
     if (with_needles) {
         json["needle_tokens"] = head.needle_tokens;
@@ -91,6 +92,7 @@ void add_row(Csv& csv, const std::string& sequence, const HeadDiff& head, bool w
     csv.field(head.identical() ? "yes" : "no")
         .field(head.tie_only ? "yes" : "no")
         .field(head.merged_differently)
+        .field(head.changed_differently)
         .field(head.kendall_tau);
     for (const std::int64_t count :
          {head.needle_tokens, head.needle_a, head.needle_b, head.needle_lost, head.needle_gained})
@@ -126,6 +128,15 @@ std::string three_digits(double number) {
     return text;
 }
 
+std::string changed_note(const DecisionDiff& diff) {
+    if (diff.changed_differently == 0)
+        return "";
+    return "Of " + std::to_string(diff.kept_both) + " entries that both keep, " +
+           std::to_string(diff.changed_differently) +
+           " hold other keys or values in one cache than in the other. Compared is which tokens "
+           "are kept, not what became of them.";
+}
+
 std::string diff_csv(const DiffSubject& subject) {
     Csv csv(csv_columns);
     for (const SequenceDiff& sequence : subject.diff.sequences)
@@ -159,6 +170,8 @@ Json diff_json(const DiffSubject& subject) {
             {"heads", diff.heads},
             {"heads_identical", diff.heads_identical},
             {"heads_tied", diff.heads_tied},
+            {"kept_both", diff.kept_both},
+            {"changed_differently", diff.changed_differently},
             {"sequences_only_a", diff.sequences_only_a},
             {"sequences_only_b", diff.sequences_only_b},
             {"sequences", sequences}};

@@ -20,6 +20,10 @@ std::string text_of(const std::vector<TokenRange>& ranges);
 /// `snapkv at 10% (prefill, agnostic, replay)`; visible text.
 std::string title_of(const DecisionInfo& info);
 
+/// What the total does not say: that caches of the same tokens hold other keys or values. Empty
+/// where they hold the same.
+std::string changed_note(const DecisionDiff& diff);
+
 /// `12.5` style numbers with three digits behind the point.
 std::string three_digits(double number);
 

@@ -301,6 +301,8 @@ std::string diff_text(const DiffSubject& subject) {
         text += needle_table(subject) + '\n';
     text += details(subject);
     text += tie_note(diff);
+    if (const std::string note = changed_note(diff); !note.empty())
+        text += note + '\n';
     text += "overlap " + three_digits(diff.overlap) + ", heads identical " +
             std::to_string(diff.heads_identical) + " of " + std::to_string(diff.heads);
     if (diff.kendall_tau)

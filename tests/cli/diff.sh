@@ -23,6 +23,32 @@ expect_difference "$a" all/snapkv@25-.prefill.agnostic.decisions.h5 --sequences 
 expect_output 'snapkv at 25% \(prefill, agnostic, replay\)'
 expect_success diff all/full@10-.prefill.agnostic.decisions.h5 all/full@25-.prefill.agnostic.decisions.h5
 
+# The same tokens, turned to other positions: the decisions are identical, and all outputs say that the keys are not.
+expect_success replay "$small" --policy streaming_llm --policy 'rerotate(streaming_llm)' --budget 25% --out turned
+turned=(turned/{streaming-llm,rerotate-streaming-llm-}@25-.prefill.agnostic.decisions.h5)
+expect_success diff "${turned[@]}" --csv turned.csv --html turned.html
+expect_output '^Of [0-9]+ entries that both keep, [0-9]+ hold other keys or values in one cache than in the other\.'
+[[ $(tail -n 1 stdout) == 'jaccard 1 identical yes' ]] || complain "turned keys: $(tail -n 1 stdout)"
+grep -q 'hold other keys or values in one cache' turned.html || complain 'the page does not say that keys differ'
+expect_success diff "${turned[@]}" --json
+python3 - stdout turned.csv <<'PYTHON' || complain 'JSON and CSV do not say that keys differ'
+import csv
+import json
+import sys
+
+result = json.load(open(sys.argv[1]))
+rows = list(csv.DictReader(open(sys.argv[2])))
+assert result["identical"] and {row["identical"] for row in rows} == {"yes"}
+# The four sinks of every head were turned towards the window, which stays as it is.
+assert {row["changed_differently"] for row in rows} == {"4"}
+assert result["changed_differently"] == 4 * len(rows)
+assert result["kept_both"] == sum(int(row["kept_both"]) for row in rows)
+assert [int(row["changed_differently"]) for row in rows] == [
+    head["changed_differently"] for sequence in result["sequences"] for head in sequence["heads"]]
+PYTHON
+expect_success diff "${turned[1]}" "${turned[1]}" --json
+grep -q '"changed_differently":0,' stdout || complain 'a file holds other keys than itself'
+
 expect_difference "$a" "$b" --trace "$small" --json --csv heads.csv --html page.html
 python3 - stdout heads.csv page.html <<'PYTHON' || complain 'JSON, CSV and page do not agree'
 import base64
