@@ -16,6 +16,13 @@ std::string one_line(std::string_view text) {
     return line;
 }
 
+std::string lower_case(std::string_view word) {
+    std::string lower(word);
+    for (char& letter : lower)
+        letter = letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
+    return lower;
+}
+
 std::size_t edit_distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> row(b.size() + 1);
     for (std::size_t j = 0; j <= b.size(); ++j)
@@ -100,10 +107,11 @@ Error errno_error(std::string_view message) {
 }
 
 std::string nearest(std::string_view word, std::span<const std::string_view> known) {
+    // Nobody means another word by another case, so it costs nothing.
     std::string_view best;
     std::size_t best_distance = 0;
     for (const std::string_view candidate : known) {
-        const std::size_t distance = edit_distance(word, candidate);
+        const std::size_t distance = edit_distance(lower_case(word), lower_case(candidate));
         if (best.empty() || distance < best_distance) {
             best = candidate;
             best_distance = distance;

@@ -136,14 +136,18 @@ class RerotatePolicy final : public Policy {
 
 std::unique_ptr<const Policy> make(const Arguments& arguments) {
     read_wrapper_parameters<Rerotate>(arguments);
-    PolicyRun base = make_base(arguments, "streaming_llm");
+    constexpr std::string_view wanted =
+        "one base that decides when asked, layer by layer, and leaves keys as they are, whether it "
+        "scores or not";
+    PolicyRun base = make_base(arguments, "streaming_llm", wanted);
     const Needs needs = base.policy->needs();
     if (needs.merges || needs.across_layers || needs.block > 0 || needs.ahead > 0)
-        refuse_base(arguments,
-                    base.spec + (needs.merges ? " changes keys itself"
-                                 : needs.block > 0 || needs.ahead > 0
-                                     ? " decides block by block"
-                                     : " decides over all layers at once"));
+        refuse_base(
+            arguments,
+            base.spec + (needs.merges                         ? " changes keys itself"
+                         : needs.block > 0 || needs.ahead > 0 ? " decides block by block"
+                                                              : " decides over all layers at once"),
+            wanted);
     return std::make_unique<RerotatePolicy>(std::move(base));
 }
 

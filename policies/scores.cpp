@@ -59,8 +59,13 @@ struct ExternalScores {
 
 std::unique_ptr<const Policy> make(const Arguments& arguments) {
     ExternalScores method = read_parameters<ExternalScores>(arguments);
-    if (!method.file.empty() && arguments.files != nullptr)
-        method.table = arguments.files->scores(method.file);
+    try {
+        if (!method.file.empty() && arguments.files != nullptr)
+            method.table = arguments.files->scores(method.file);
+    } catch (Error& error) {
+        error.add("policy " + arguments.name + ", parameter 'file'");
+        throw;
+    }
     return std::make_unique<ScoredPolicy<ExternalScores>>(std::move(method));
 }
 

@@ -89,7 +89,12 @@ HeadValues::HeadValues(std::string_view text, std::string what) : what_(std::mov
 HeadValues HeadValues::of(const Arguments& arguments, const std::string& file) {
     if (file.empty() || arguments.files == nullptr)
         return {};
-    return HeadValues(arguments.files->text(file), file);
+    try {
+        return HeadValues(arguments.files->text(file), file);
+    } catch (Error& error) {
+        error.add("policy " + arguments.name + ", parameter 'file'");
+        throw;
+    }
 }
 
 void HeadValues::expect_fit(const Shape& shape, std::string_view policy) const {

@@ -25,14 +25,15 @@ bool names_several(std::string_view spec) {
 
 }  // namespace
 
-void refuse_base(const Arguments& wrapper, const std::string& reason) {
-    throw usage_error("policy " + wrapper.name + ": " + reason +
-                      "; name one base that scores, as in " + wrapper.name + "(snapkv)");
+void refuse_base(const Arguments& wrapper, const std::string& reason, std::string_view wanted) {
+    throw usage_error("policy " + wrapper.name + ": " + reason + "; name " + std::string(wanted) +
+                      ", as in " + wrapper.name + "(snapkv)");
 }
 
-PolicyRun make_base(const Arguments& wrapper, std::string_view fallback) {
+PolicyRun make_base(const Arguments& wrapper, std::string_view fallback, std::string_view wanted) {
     if (names_several(wrapper.base))
-        refuse_base(wrapper, "it takes one base, found '" + wrapper.base.substr(0, 80) + "'");
+        refuse_base(
+            wrapper, "it takes one base, found '" + wrapper.base.substr(0, 80) + "'", wanted);
     return make_policy(wrapper.base.empty() ? fallback : std::string_view(wrapper.base),
                        policies::all(),
                        wrapper.files);

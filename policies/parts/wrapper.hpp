@@ -10,12 +10,19 @@
 
 namespace kvtape {
 
-/// The one policy in the parentheses of `wrapper` or, where there are none, `fallback`. More than
-/// one is a usage error.
-PolicyRun make_base(const Arguments& wrapper, std::string_view fallback);
+/// What most wrappers take.
+inline constexpr std::string_view base_that_scores = "one base that scores";
 
-/// A usage error that says why a base makes no sense.
-[[noreturn]] void refuse_base(const Arguments& wrapper, const std::string& reason);
+/// The one policy in the parentheses of `wrapper` or, where there are none, `fallback`. More than
+/// one is a usage error that says what is `wanted`.
+PolicyRun make_base(const Arguments& wrapper,
+                    std::string_view fallback,
+                    std::string_view wanted = base_that_scores);
+
+/// A usage error that says why a base makes no sense, and what is `wanted`.
+[[noreturn]] void refuse_base(const Arguments& wrapper,
+                              const std::string& reason,
+                              std::string_view wanted = base_that_scores);
 
 /// Who says how many tokens a head keeps.
 enum class Allotting {

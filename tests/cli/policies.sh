@@ -36,6 +36,8 @@ refuse 2 "'file' is not set" scores
 refuse 2 "'file' is not set" 'headkv(snapkv)'
 refuse 4 'absent' 'scores:file=absent'
 refuse 4 'absent' 'duo_attention:file=absent'
+refuse 4 "policy headkv, parameter 'file': opening nope: No such file" 'headkv(snapkv):file=nope'
+refuse 4 "policy scores, parameter 'file': .*nope" 'scores:file=nope'
 expect_refusal 2 'leaves out|choose one of these' replay "$small" --policy 'h2o:variant=step' \
     --budget 25% --schedule block:16 --out refused
 expect_success replay "$small" --policy r_kv --policy 'paged(r_kv)' --budget 25% --curve --out curve

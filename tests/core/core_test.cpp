@@ -180,6 +180,8 @@ TEST_CASE("near misses are suggested and far ones are not", "[core][error]") {
     const std::vector<std::string_view> known = {"snapkv", "lagkv", "knorm"};
     CHECK(nearest("snapvk", known) == "snapkv");
     CHECK(nearest("lakv", known) == "lagkv");
+    CHECK(nearest("SNAPKV", known) == "snapkv");
+    CHECK(nearest("LagKV", known) == "lagkv");
     CHECK(nearest("completely", known).empty());
     CHECK(nearest("x", {}).empty());
 }

@@ -138,5 +138,10 @@ TEST_CASE("bases that change keys or decide block by block cannot be re-rotated"
     CHECK_THAT(refusal("rerotate(laser_kv)"), Contains("decides block by block"));
     CHECK_THAT(refusal("rerotate(kvzip)"), Contains("over all layers at once"));
     CHECK_THAT(refusal("rerotate(knorm,tova)"), Contains("takes one base"));
+    for (const char* spec : {"rerotate(ems)", "rerotate(knorm,tova)"})
+        CHECK_THAT(
+            refusal(spec),
+            Contains("name one base that decides when asked, layer by layer, and leaves keys "
+                     "as they are, whether it scores or not, as in rerotate(snapkv)"));
     CHECK_THAT(refusal("adakv(rerotate(knorm))"), Contains("wraps a policy itself"));
 }

@@ -74,6 +74,9 @@ TEST_CASE("an unknown policy names the nearest one and all that exist", "[polici
     const std::string message = refusal("snapvk");
     CHECK(says(message, "did you mean 'snapkv'?"));
     CHECK(says(message, joined_names()));
+    CHECK(says(refusal("SnapKV"), "there is no policy 'SnapKV' (did you mean 'snapkv'?)"));
+    CHECK(says(refusal("H2O"), "did you mean 'h2o'?"));
+    CHECK(says(refusal("snapkv:Window=3"), "did you mean 'window'?"));
     for (const char* name : {"adakv", "full", "lagkv", "snapkv", "tova"})
         CHECK(says(joined_names(), name));
     CHECK_FALSE(says(refusal("xyzzy"), "did you mean"));
