@@ -1,6 +1,8 @@
 #pragma once
 
 #include "core/json.hpp"
+#include "model/normalizer.hpp"
+#include "model/regex.hpp"
 
 #include <cstdint>
 #include <map>
@@ -16,17 +18,29 @@ struct AddedToken {
     std::int32_t id = 0;
     std::string content;
     bool special = false;
+    bool single_word = false;  ///< only where no letter, mark or digit stands next to it
+    bool lstrip = false;       ///< takes the white space before it in
+    bool rstrip = false;       ///< takes the white space behind it in
+    bool normalized = false;   ///< looked for, as the normaliser writes it, in normalised text
 };
 
-/// The `added_tokens` of a tokenizer.json, found leftmost, then longest.
+/// A piece of a text: an added token, or what lies between two.
+struct AddedPiece {
+    const AddedToken* token = nullptr;
+    std::size_t begin = 0;
+    std::size_t end = 0;
+};
+
+/// Finds tokens in text leftmost, then longest.
 class AddedTokens {
   public:
-    /// Tokens that ask for stripping or word boundaries are format errors that name them.
-    AddedTokens(const Json& field, std::string_view what);
+    AddedTokens(const Json& field, const Normalizer& normalizer, std::string_view what);
 
     const std::vector<AddedToken>& all() const { return tokens_; }
-    /// The longest token that begins exactly at `offset`, or null.
-    const AddedToken* at(std::string_view text, std::size_t offset) const;
+    /// Cuts text that is not normalised yet at the tokens that are looked for there.
+    std::vector<AddedPiece> split_raw(std::string_view text) const;
+    /// Cuts normalised text at the tokens that are looked for there.
+    std::vector<AddedPiece> split_normalized(std::string_view text) const;
 
   private:
     /// A tree of bytes: children by byte, and the token that ends here.
@@ -34,10 +48,21 @@ class AddedTokens {
         std::map<char, std::size_t> children;
         std::optional<std::size_t> token;
     };
-    void insert(std::size_t index);
+    using Tree = std::vector<Node>;
+    struct Match {
+        const AddedToken* token = nullptr;
+        std::size_t end = 0;
+    };
+
+    void refuse_overlap(const std::string& where) const;
+    static void insert(Tree& tree, std::string_view content, std::size_t index);
+    Match match(const Tree& tree, std::string_view text, std::size_t offset) const;
+    std::vector<AddedPiece> split(const Tree& tree, std::string_view text) const;
+    bool stands_alone(std::string_view text, std::size_t begin, std::size_t end) const;
 
     std::vector<AddedToken> tokens_;
-    std::vector<Node> nodes_;
+    Tree raw_, normalized_;
+    Regex word_;
 };
 
 }  // namespace kvtape::model

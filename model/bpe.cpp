@@ -1,9 +1,12 @@
 #include "model/bpe.hpp"
 
 #include "core/error.hpp"
+#include "model/byte_level.hpp"
+#include "model/utf8.hpp"
 
 #include <queue>
 #include <tuple>
+#include <utility>
 
 namespace kvtape::model {
 namespace {
@@ -15,13 +18,10 @@ std::uint64_t key_of(std::int32_t left, std::int32_t right) {
            static_cast<std::uint32_t>(right);
 }
 
-/// A run of bytes that is one token so far; a doubly linked list inside one vector.
-struct Symbol {
-    std::int32_t id = none;
-    std::size_t bytes = 0;  ///< 0 once merged into its left neighbour
-    std::ptrdiff_t left = -1;
-    std::ptrdiff_t right = -1;
-};
+std::int32_t id_of(const TokenIds& entries, std::string_view text) {
+    const auto found = entries.find(text);
+    return found == entries.end() ? none : found->second;
+}
 
 /// A merge that was possible when it was queued.
 struct Candidate {
@@ -35,22 +35,40 @@ struct Candidate {
 
 }  // namespace
 
-Bpe::Bpe(std::unordered_map<std::string, std::int32_t> entries, bool whole_first)
-    : entries_(std::move(entries)),
-      whole_first_(whole_first) {
-    for (std::size_t byte = 0; byte < byte_ids_.size(); ++byte) {
-        const auto found = entries_.find(std::string(1, static_cast<char>(byte)));
-        byte_ids_[byte] = found == entries_.end() ? none : found->second;
-    }
+/// Bytes of the piece that are one token so far; a doubly linked list inside one vector.
+struct Bpe::Symbol {
+    std::int32_t id = none;
+    std::size_t bytes = 0;  ///< 0 once merged into its left neighbour
+    std::ptrdiff_t left = -1;
+    std::ptrdiff_t right = -1;
+};
+
+std::string byte_token(unsigned char byte) {
+    constexpr std::string_view digits = "0123456789ABCDEF";
+    return {'<', '0', 'x', digits[byte >> 4u], digits[byte & 15u], '>'};
 }
 
-bool Bpe::add_merge(const std::string& left, const std::string& right) {
-    const auto a = entries_.find(left);
-    const auto b = entries_.find(right);
-    const auto merged = entries_.find(left + right);
-    if (a == entries_.end() || b == entries_.end() || merged == entries_.end())
+Bpe::Bpe(TokenIds entries, Alphabet alphabet, bool whole_first)
+    : entries_(std::move(entries)),
+      alphabet_(alphabet),
+      whole_first_(whole_first) {
+    for (std::size_t byte = 0; byte < byte_ids_.size(); ++byte)
+        byte_ids_[byte] = id_of(entries_, byte_token(static_cast<unsigned char>(byte)));
+}
+
+std::string Bpe::missing_byte() const {
+    for (std::size_t byte = 0; byte < byte_ids_.size(); ++byte)
+        if (byte_ids_[byte] == none)
+            return byte_token(static_cast<unsigned char>(byte));
+    return {};
+}
+
+bool Bpe::add_merge(std::string_view left, std::string_view right) {
+    const std::int32_t a = id_of(entries_, left), b = id_of(entries_, right);
+    const std::int32_t both = id_of(entries_, std::string(left).append(right));
+    if (a == none || b == none || both == none)
         return false;
-    merges_.insert_or_assign(key_of(a->second, b->second), Merge{next_rank_++, merged->second});
+    merges_.insert_or_assign(key_of(a, b), Merge{next_rank_++, both});
     return true;
 }
 
@@ -59,24 +77,38 @@ const Bpe::Merge* Bpe::find(std::int32_t left, std::int32_t right) const {
     return found == merges_.end() ? nullptr : &found->second;
 }
 
-void Bpe::encode(std::string_view piece, std::vector<Token>& out) const {
-    if (whole_first_)
-        if (const auto whole = entries_.find(std::string(piece)); whole != entries_.end()) {
-            out.push_back({whole->second, piece.size()});
-            return;
-        }
-    std::vector<Symbol> symbols(piece.size());
+/// One symbol for each character, or for each byte of a character without an entry.
+std::vector<Bpe::Symbol> Bpe::symbols_of(std::string_view piece) const {
+    std::vector<Symbol> symbols;
+    symbols.reserve(piece.size());
+    const auto add = [&](std::int32_t id, std::size_t bytes) {
+        const std::ptrdiff_t at = std::ssize(symbols);
+        symbols.push_back({id, bytes, at - 1, at + 1});
+    };
+    for (std::size_t at = 0; at < piece.size();) {
+        const CodePoint point = code_point_at(piece, at).value_or(CodePoint{0, 1});
+        const std::string_view character = piece.substr(at, point.bytes);
+        at += point.bytes;
+        if (const std::int32_t id = id_of(entries_, character); id != none)
+            add(id, point.bytes);
+        else if (alphabet_ == Alphabet::characters)
+            for (const char byte : character)
+                add(byte_ids_[static_cast<unsigned char>(byte)], 1);
+        else
+            throw format_error("encoding text: the tokenizer has no token for the byte " +
+                               std::to_string(static_cast<unsigned char>(
+                                   byte_of_character(point.value).value_or('\0'))));
+    }
+    if (!symbols.empty())
+        symbols.back().right = -1;
+    return symbols;
+}
+
+/// Merges neighbours in order of rank, then from left to right.
+void Bpe::merge(std::vector<Symbol>& symbols) const {
     const auto at = [&](std::ptrdiff_t i) -> Symbol& {
         return symbols[static_cast<std::size_t>(i)];
     };
-    for (std::ptrdiff_t i = 0; i < std::ssize(symbols); ++i) {
-        const auto byte = static_cast<unsigned char>(piece[static_cast<std::size_t>(i)]);
-        if (byte_ids_[byte] == none)
-            throw format_error("encoding text: the tokenizer has no token for the byte " +
-                               std::to_string(byte));
-        at(i) = {byte_ids_[byte], 1, i - 1, i + 1 < std::ssize(symbols) ? i + 1 : -1};
-    }
-
     // The queue makes long pieces cost n log n; outdated candidates are recognised when popped.
     std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
     const auto consider = [&](std::ptrdiff_t left) {
@@ -106,6 +138,16 @@ void Bpe::encode(std::string_view piece, std::vector<Token>& out) const {
         consider(left.left);
         consider(candidate.position);
     }
+}
+
+void Bpe::encode(std::string_view piece, std::vector<Token>& out) const {
+    if (whole_first_)
+        if (const std::int32_t whole = id_of(entries_, piece); whole != none) {
+            out.push_back({whole, piece.size()});
+            return;
+        }
+    std::vector<Symbol> symbols = symbols_of(piece);
+    merge(symbols);
     for (const Symbol& symbol : symbols)
         if (symbol.bytes > 0)
             out.push_back({symbol.id, symbol.bytes});

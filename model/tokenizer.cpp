@@ -2,33 +2,25 @@
 
 #include "model/added_tokens.hpp"
 #include "model/bpe.hpp"
-#include "model/byte_level.hpp"
 #include "model/fields.hpp"
 #include "model/files.hpp"
+#include "model/normalizer.hpp"
 #include "model/pre_tokenizer.hpp"
+#include "model/template.hpp"
 #include "model/utf8.hpp"
+#include "model/vocabulary.hpp"
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 
 namespace kvtape::model {
 namespace {
 
 constexpr std::size_t most_file_bytes = std::size_t{1} << 28;
-constexpr std::int64_t most_ids = std::int64_t{1} << 24;
-/// Ids may have gaps, but not so many that a small file claims much memory.
-constexpr std::size_t most_unused_ids = std::size_t{1} << 16;
-
-/// What one id stands for.
-struct Entry {
-    std::string bytes;
-    bool known = false;
-    bool special = false;
-};
-
+constexpr std::size_t longest_text = std::numeric_limits<std::uint32_t>::max();
 /// A field that must be null (or empty, or false) for us to give the right ids.
 void expect_unused(const Fields& fields, const char* name) {
     const Json* field = fields.find(name);
@@ -36,124 +28,53 @@ void expect_unused(const Fields& fields, const char* name) {
         fields.refuse(name, "is " + Fields::shown(*field) + ", which kvtape does not know");
 }
 
-/// A stage of which only kinds that do not change ids are known.
-void expect_stage(const Fields& root, const char* name, std::span<const std::string_view> known) {
-    const Json* stage = root.find(name);
-    if (stage == nullptr)
-        return;
-    const Fields fields(*stage, root.what() + ", " + name);
+/// Decoding is ours; a decoder that tells of other tokens than these is not understood.
+void expect_known_decoder(const Json& decoder, const std::string& what, bool may_nest) {
+    constexpr std::array<std::string_view, 6> known{
+        "ByteLevel", "ByteFallback", "Fuse", "Metaspace", "Replace", "Strip"};
+    const Fields fields(decoder, what);
     const std::string type = fields.text("type");
-    if (std::find(known.begin(), known.end(), type) == known.end())
+    if (type == "Sequence" && may_nest) {
+        const Json* all = fields.find("decoders");
+        if (all == nullptr || !all->is_array())
+            fields.refuse("decoders", "must be an array");
+        for (const Json& one : *all)
+            expect_known_decoder(one, what, false);
+    } else if (std::find(known.begin(), known.end(), type) == known.end())
         fields.refuse("type", "is " + Fields::shown(Json(type)) + ", which kvtape does not know");
-    if (type != "Sequence")
-        return;
-    const Json* processors = fields.find("processors");
-    if (processors == nullptr || !processors->is_array())
-        fields.refuse("processors", "must be an array");
-    for (const Json& processor : *processors) {
-        const std::string inner = Fields(processor, fields.what()).text("type");
-        if (inner == "Sequence" || std::find(known.begin(), known.end(), inner) == known.end())
-            fields.refuse("processors",
-                          "has " + Fields::shown(Json(inner)) + ", which kvtape does not know");
-    }
 }
 
-std::int32_t read_id(const Json& value, const Fields& fields) {
-    if (!value.is_number_unsigned() || value.get<std::uint64_t>() >= most_ids)
-        fields.refuse("vocab",
-                      "has the id " + Fields::shown(value) + ", expected an integer from 0 to " +
-                          std::to_string(most_ids - 1));
-    return static_cast<std::int32_t>(value.get<std::uint64_t>());
-}
-
-/// The vocabulary by id and by bytes, with the added tokens.
-class Vocabulary {
-  public:
-    Vocabulary(const Fields& model, const AddedTokens& added) {
-        for (const AddedToken& token : added.all())
-            added_.emplace(token.content, token.id);
-        const Json* vocab = model.find("vocab");
-        if (vocab == nullptr || !vocab->is_object() || vocab->empty())
-            model.refuse("vocab", "must be an object with at least one token");
-        end_ = vocab->size() + added.all().size() + most_unused_ids;
-        for (const auto& [text, value] : vocab->items())
-            add_entry(text, read_id(value, model), model);
-        for (const AddedToken& token : added.all())
-            add_token(token, model);
-    }
-
-    std::vector<Entry> by_id;
-    std::unordered_map<std::string, std::int32_t> by_bytes;
-
-  private:
-    Entry& slot(std::int32_t id, const Fields& model) {
-        const auto index = static_cast<std::size_t>(id);
-        if (index >= end_)
-            model.refuse("vocab", "has the id " + std::to_string(id) + ", far above its size");
-        if (index >= by_id.size())
-            by_id.resize(index + 1);
-        return by_id[index];
-    }
-
-    void add_entry(const std::string& text, std::int32_t id, const Fields& model) {
-        Entry& entry = slot(id, model);
-        if (entry.known)
-            model.refuse("vocab", "has the id " + std::to_string(id) + " twice");
-        // An added token may be listed here too, then in plain text.
-        const bool plain = added_.contains(text);
-        const std::optional<std::string> bytes = plain ? text : bytes_of_entry(text);
-        if (!bytes || bytes->empty())
-            model.refuse("vocab",
-                         "has the token " + Fields::shown(Json(text)) +
-                             ", which is not written in the byte-level alphabet");
-        entry = {.bytes = *bytes, .known = true, .special = false};
-        if (!plain)
-            by_bytes.emplace(*bytes, id);
-    }
-
-    void add_token(const AddedToken& token, const Fields& model) {
-        Entry& entry = slot(token.id, model);
-        if (entry.known && entry.bytes != token.content)
-            model.refuse("added_tokens",
-                         "give " + Fields::shown(Json(token.content)) + " the id " +
-                             std::to_string(token.id) + ", which another token has");
-        entry = {.bytes = token.content, .known = true, .special = token.special};
-    }
-
-    std::unordered_map<std::string, std::int32_t> added_;
-    std::size_t end_ = 0;
-};
-
-/// The two parts of one merge: `"a b"` or `["a", "b"]`, as bytes.
+/// The two parts of one merge: `"a b"` or `["a", "b"]`.
 std::optional<std::pair<std::string, std::string>> parts_of(const Json& merge) {
-    std::string left, right;
     if (merge.is_string()) {
         const auto& text = merge.get_ref<const std::string&>();
         const std::size_t space = text.find(' ');
         if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos)
             return {};
-        left = text.substr(0, space);
-        right = text.substr(space + 1);
-    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
-               merge[1].is_string()) {
-        left = merge[0].get<std::string>();
-        right = merge[1].get<std::string>();
+        return std::pair(text.substr(0, space), text.substr(space + 1));
     }
-    const std::optional<std::string> left_bytes = bytes_of_entry(left);
-    const std::optional<std::string> right_bytes = bytes_of_entry(right);
-    if (!left_bytes || !right_bytes || left.empty() || right.empty())
+    if (!merge.is_array() || merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string())
         return {};
-    return std::pair(*left_bytes, *right_bytes);
+    return std::pair(merge[0].get<std::string>(), merge[1].get<std::string>());
 }
 
-Bpe read_bpe(const Fields& model, std::unordered_map<std::string, std::int32_t> entries) {
-    Bpe bpe(std::move(entries), model.flag("ignore_merges", false));
+Bpe read_bpe(const Fields& model, TokenIds entries, Bpe::Alphabet alphabet) {
+    Bpe bpe(std::move(entries), alphabet, model.flag("ignore_merges", false));
+    if (alphabet == Bpe::Alphabet::characters && !bpe.missing_byte().empty())
+        model.refuse("vocab",
+                     "lacks " + bpe.missing_byte() +
+                         ", but byte_fallback is true: it must have all of <0x00> to <0xFF>");
     const Json* merges = model.find("merges");
-    if (merges == nullptr || !merges->is_array())
+    if (merges == nullptr)
+        model.refuse("merges",
+                     "are missing; kvtape needs the merges of a BPE tokenizer, which a complete "
+                     "tokenizer.json has");
+    if (!merges->is_array())
         model.refuse("merges", "must be an array");
     for (const Json& merge : *merges) {
         const auto parts = parts_of(merge);
-        if (!parts || !bpe.add_merge(parts->first, parts->second))
+        if (!parts || parts->first.empty() || parts->second.empty() ||
+            !bpe.add_merge(parts->first, parts->second))
             model.refuse("merges",
                          "have " + Fields::shown(merge) +
                              ", expected two tokens of the vocabulary whose union is one");
@@ -161,34 +82,64 @@ Bpe read_bpe(const Fields& model, std::unordered_map<std::string, std::int32_t> 
     return bpe;
 }
 
+Bpe::Alphabet alphabet_of(const PreTokenizer& pre_tokenizer, const Fields& model) {
+    const bool fallback = model.flag("byte_fallback", false);
+    if (pre_tokenizer.byte_level() && fallback)
+        model.refuse("byte_fallback",
+                     "is true, which kvtape does not know with the pre_tokenizer ByteLevel");
+    if (!pre_tokenizer.byte_level() && !fallback)
+        model.refuse("byte_fallback",
+                     "is false and the pre_tokenizer has no ByteLevel; kvtape needs either, so "
+                     "that every text has tokens");
+    return fallback ? Bpe::Alphabet::characters : Bpe::Alphabet::bytes;
+}
+
+void add(Encoding& encoding, std::int32_t id, AlignedText::Origin origin) {
+    encoding.ids.push_back(id);
+    encoding.begins.push_back(origin.begin);
+    encoding.ends.push_back(origin.end);
+}
+
 }  // namespace
 
 struct Tokenizer::State {
+    Normalizer normalizer;
     AddedTokens added;
     PreTokenizer pre_tokenizer;
-    std::vector<Entry> entries;
+    std::vector<Vocabulary::Entry> entries;
+    Template around;
     Bpe bpe;
 
-    void encode_plain(std::string_view text, std::int64_t offset, Encoding& encoding) const;
-    const Entry& entry(std::int32_t id) const;
+    void encode_plain(AlignedText text, Encoding& encoding) const;
+    void encode_raw(AlignedText text, Encoding& encoding) const;
+    const Vocabulary::Entry& entry(std::int32_t id) const;
 };
 
-/// Text without added tokens, which begins at byte `offset` of the whole.
-void Tokenizer::State::encode_plain(std::string_view text,
-                                    std::int64_t offset,
-                                    Encoding& encoding) const {
+/// Normalised text without added tokens.
+void Tokenizer::State::encode_plain(AlignedText text, Encoding& encoding) const {
     std::vector<Bpe::Token> tokens;
-    for (const std::string_view piece : pre_tokenizer.split(text))
-        bpe.encode(piece, tokens);
-    for (const Bpe::Token& token : tokens) {
-        encoding.ids.push_back(token.id);
-        encoding.begins.push_back(offset);
-        offset += static_cast<std::int64_t>(token.bytes);
-        encoding.ends.push_back(offset);
+    for (const AlignedText& piece : pre_tokenizer.split(std::move(text))) {
+        tokens.clear();
+        bpe.encode(piece.text(), tokens);
+        std::size_t begin = 0;
+        for (const Bpe::Token& token : tokens) {
+            add(encoding, token.id, piece.origin(begin, begin + token.bytes));
+            begin += token.bytes;
+        }
     }
 }
 
-const Entry& Tokenizer::State::entry(std::int32_t id) const {
+/// Text without the added tokens that are looked for before normalising.
+void Tokenizer::State::encode_raw(AlignedText text, Encoding& encoding) const {
+    normalizer.apply(text);
+    for (const AddedPiece& piece : added.split_normalized(text.text()))
+        if (piece.token != nullptr)
+            add(encoding, piece.token->id, text.origin(piece.begin, piece.end));
+        else
+            encode_plain(text.slice(piece.begin, piece.end), encoding);
+}
+
+const Vocabulary::Entry& Tokenizer::State::entry(std::int32_t id) const {
     if (id < 0 || id >= std::ssize(entries) || !entries[static_cast<std::size_t>(id)].known)
         throw format_error("decoding tokens: the tokenizer has no token " + std::to_string(id));
     return entries[static_cast<std::size_t>(id)];
@@ -204,15 +155,10 @@ Tokenizer Tokenizer::load(const std::filesystem::path& tokenizer_json) {
 }
 
 Tokenizer Tokenizer::parse(std::string_view json, std::string_view what) {
-    constexpr std::array<std::string_view, 3> processors{
-        "ByteLevel", "TemplateProcessing", "Sequence"};
-    constexpr std::array<std::string_view, 1> decoders{"ByteLevel"};
     const Json parsed = parse_json(json, what);
     const Fields root(parsed, what);
-    expect_unused(root, "normalizer");
-    // These add tokens or trim offsets around a finished encoding; ours is the plain one.
-    expect_stage(root, "post_processor", processors);
-    expect_stage(root, "decoder", decoders);
+    if (const Json* decoder = root.find("decoder"))
+        expect_known_decoder(*decoder, root.what() + ", decoder", true);
     const Json* model_field = root.find("model");
     if (model_field == nullptr)
         root.refuse("model", "is missing");
@@ -221,38 +167,51 @@ Tokenizer Tokenizer::parse(std::string_view json, std::string_view what) {
         model.refuse(
             "type",
             "is " + Fields::shown(Json(type)) + ", which kvtape does not know; it knows BPE");
-    for (const char* name :
-         {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"})
+    for (const char* name : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"})
         expect_unused(model, name);
-    AddedTokens added(parsed.value("added_tokens", Json()), what);
-    Vocabulary vocabulary(model, added);
+    Normalizer normalizer(parsed.value("normalizer", Json()), what);
+    AddedTokens added(parsed.value("added_tokens", Json()), normalizer, what);
+    PreTokenizer pre_tokenizer(parsed.value("pre_tokenizer", Json()), what);
+    const Bpe::Alphabet alphabet = alphabet_of(pre_tokenizer, model);
+    Vocabulary vocabulary(model, added, alphabet);
+    Template around = read_template(root, vocabulary.entries);
     return Tokenizer(std::make_unique<State>(
-        State{.added = std::move(added),
-              .pre_tokenizer = PreTokenizer(parsed.value("pre_tokenizer", Json()), what),
-              .entries = std::move(vocabulary.by_id),
-              .bpe = read_bpe(model, std::move(vocabulary.by_bytes))}));
+        State{.normalizer = std::move(normalizer),
+              .added = std::move(added),
+              .pre_tokenizer = std::move(pre_tokenizer),
+              .entries = std::move(vocabulary.entries),
+              .around = std::move(around),
+              .bpe = read_bpe(model, std::move(vocabulary.names), alphabet)}));
 }
 
 Encoding Tokenizer::encode(std::string_view text) const {
+    if (text.size() > longest_text)
+        throw format_error("encoding text: it has " + std::to_string(text.size()) +
+                           " bytes, expected at most " + std::to_string(longest_text));
     expect_utf8(text, "text to encode");
     Encoding encoding;
-    std::size_t plain = 0;
-    for (std::size_t offset = 0; offset < text.size();) {
-        const AddedToken* token = state_->added.at(text, offset);
-        if (token == nullptr) {
-            ++offset;
-            continue;
-        }
-        state_->encode_plain(
-            text.substr(plain, offset - plain), static_cast<std::int64_t>(plain), encoding);
-        encoding.ids.push_back(token->id);
-        encoding.begins.push_back(static_cast<std::int64_t>(offset));
-        offset += token->content.size();
-        encoding.ends.push_back(static_cast<std::int64_t>(offset));
-        plain = offset;
+    for (const AddedPiece& piece : state_->added.split_raw(text)) {
+        AlignedText part(text.substr(piece.begin, piece.end - piece.begin), piece.begin);
+        if (piece.token != nullptr)
+            add(encoding, piece.token->id, part.origin(0, part.text().size()));
+        else
+            state_->encode_raw(std::move(part), encoding);
     }
-    state_->encode_plain(text.substr(plain), static_cast<std::int64_t>(plain), encoding);
     return encoding;
+}
+
+Encoding Tokenizer::encode_in_template(std::string_view text) const {
+    Encoding whole;
+    for (const std::int32_t id : state_->around.before)
+        add(whole, id, {0, 0});
+    const Encoding own = encode(text);
+    whole.ids.insert(whole.ids.end(), own.ids.begin(), own.ids.end());
+    whole.begins.insert(whole.begins.end(), own.begins.begin(), own.begins.end());
+    whole.ends.insert(whole.ends.end(), own.ends.begin(), own.ends.end());
+    const auto end = static_cast<std::uint32_t>(text.size());
+    for (const std::int32_t id : state_->around.behind)
+        add(whole, id, {end, end});
+    return whole;
 }
 
 std::string Tokenizer::bytes_of(std::int32_t id) const {
@@ -262,7 +221,7 @@ std::string Tokenizer::bytes_of(std::int32_t id) const {
 std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
     std::string text;
     for (const std::int32_t id : ids)
-        if (const Entry& entry = state_->entry(id); !entry.special)
+        if (const Vocabulary::Entry& entry = state_->entry(id); !entry.special)
             text += entry.bytes;
     return text;
 }

@@ -10,15 +10,17 @@
 
 namespace kvtape::model {
 
-/// Token ids with the bytes of the text each one covers.
+/// Token ids with the bytes of the text each one covers. Ranges never go backwards. A token that
+/// stands for bytes of its own (`▁` before the first word) has the range of the byte behind
+/// it, a character that is composed of several that of the first.
 struct Encoding {
     std::vector<std::int32_t> ids;
     std::vector<std::int64_t> begins;  ///< byte offset of token i in the text
     std::vector<std::int64_t> ends;    ///< one past its last byte
 };
 
-/// A byte-level BPE tokenizer read from `tokenizer.json`. Pipeline pieces it does not know are
-/// format errors that name the piece.
+/// A BPE tokenizer read from `tokenizer.json`, byte-level or with byte fallback. Pipeline pieces it
+/// does not know are format errors that name the piece.
 class Tokenizer {
   public:
     static Tokenizer load(const std::filesystem::path& tokenizer_json);
@@ -30,7 +32,10 @@ class Tokenizer {
     /// Ids and byte ranges. Added tokens such as `<s>` are recognised in the text.
     /// Invalid UTF-8 is a format error that names the byte.
     Encoding encode(std::string_view text) const;
-    /// The bytes of one token, exactly as they stood in the text.
+    /// The same with the tokens that the template puts before and behind the text; their ranges are
+    /// empty.
+    Encoding encode_in_template(std::string_view text) const;
+    /// The bytes of one token, as they stand in text: a space for `▁`, the byte for `<0x0A>`.
     std::string bytes_of(std::int32_t id) const;
     /// The bytes of all, concatenated; special tokens are left out.
     std::string decode(std::span<const std::int32_t> ids) const;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace kvtape::model {
@@ -17,7 +18,16 @@ struct CodePoint {
 /// (overlong forms, surrogates and values above U+10FFFF are not).
 std::optional<CodePoint> code_point_at(std::string_view text, std::size_t offset);
 
+/// The code point that ends right before `end`, 0 < end <= size. `text` must be well-formed.
+CodePoint code_point_before(std::string_view text, std::size_t end);
+
+/// The UTF-8 of a code point.
+std::string to_utf8(char32_t value);
+
 /// Throws a format error that names the first malformed byte of `what`.
 void expect_utf8(std::string_view text, std::string_view what);
+
+/// Whether the code point has Unicode's property White_Space.
+bool is_white_space(char32_t value);
 
 }  // namespace kvtape::model

@@ -145,23 +145,90 @@ TEST_CASE("pipeline pieces that kvtape does not know are refused by name", "[mod
     const auto set = [](const char* pointer, const Json& value) {
         return [=](Json& json) { json[Json::json_pointer(pointer)] = value; };
     };
-    CHECK_THAT(refusal(set("/normalizer", {{"type", "NFC"}})), Contains("NFC"));
+    CHECK_THAT(refusal(set("/normalizer", {{"type", "NFKC"}})), Contains("NFKC"));
+    CHECK_THAT(refusal(set("/normalizer",
+                           {{"type", "Replace"}, {"pattern", {{"Regex", " "}}}, {"content", "_"}})),
+               Contains("Regex"));
+    CHECK_THAT(refusal(set("/normalizer", {{"type", "Prepend"}, {"prepend", ""}})),
+               Contains("prepend"));
+    CHECK_THAT(refusal(set("/normalizer", {{"type", "Sequence"}})), Contains("normalizers"));
     CHECK_THAT(refusal(set("/model/type", "WordPiece")), Contains("WordPiece"));
-    CHECK_THAT(refusal(set("/model/byte_fallback", true)), Contains("byte_fallback"));
+    CHECK_THAT(refusal(set("/model/byte_fallback", true)),
+               Contains("byte_fallback") && Contains("ByteLevel"));
     CHECK_THAT(refusal(set("/model/dropout", 0.1)), Contains("dropout"));
     CHECK_THAT(refusal(set("/model/end_of_word_suffix", "</w>")), Contains("end_of_word_suffix"));
-    CHECK_THAT(refusal(set("/pre_tokenizer/type", "Metaspace")), Contains("Metaspace"));
-    CHECK_THAT(refusal(set("/pre_tokenizer/add_prefix_space", true)), Contains("add_prefix_space"));
+    CHECK_THAT(refusal(set("/pre_tokenizer/type", "Whitespace")), Contains("Whitespace"));
     CHECK_THAT(refusal(set("/pre_tokenizer", nullptr)), Contains("ByteLevel"));
+    CHECK_THAT(refusal(set("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}})),
+               Contains("replacement") && Contains("_"));
+    CHECK_THAT(
+        refusal(set(
+            "/pre_tokenizer",
+            {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "sometimes"}})),
+        Contains("sometimes"));
+    CHECK_THAT(
+        refusal(
+            set("/pre_tokenizer",
+                {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"add_prefix_space", false}})),
+        Contains("add_prefix_space"));
     CHECK_THAT(refusal(set("/post_processor", {{"type", "Bert"}})), Contains("Bert"));
-    CHECK_THAT(refusal(set("/decoder", {{"type", "Metaspace"}})), Contains("Metaspace"));
-    CHECK_THAT(refusal(set("/added_tokens/0/lstrip", true)), Contains("lstrip"));
-    CHECK_THAT(refusal(set("/added_tokens/0/single_word", true)), Contains("single_word"));
+    CHECK_THAT(refusal(set("/decoder", {{"type", "WordPiece"}})), Contains("WordPiece"));
     const Json split{{"type", "Split"},
                      {"pattern", {{"Regex", "a"}}},
                      {"behavior", "Removed"},
                      {"invert", false}};
     CHECK_THAT(refusal(set("/pre_tokenizer", split)), Contains("Removed"));
+}
+
+TEST_CASE("a template that does not fit the vocabulary is refused", "[model][tokenizer]") {
+    const auto with = [](const Json& single, const Json& tokens) {
+        return refusal([&](Json& json) {
+            json["post_processor"] = {
+                {"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", tokens}};
+        });
+    };
+    const Json text{{"Sequence", {{"id", "A"}}}}, token{{"SpecialToken", {{"id", "<s>"}}}};
+    const auto means = [](int id, const char* name) {
+        return Json{{"<s>", {{"id", "<s>"}, {"ids", {id}}, {"tokens", {name}}}}};
+    };
+    CHECK(with({token, text}, means(0, "<s>")) == "accepted");
+    CHECK_THAT(with({token, text}, means(3, "<s>")),
+               Contains("<s>") && Contains("the id 3") && Contains("vocabulary"));
+    CHECK_THAT(with({token, text}, means(0, "[CLS]")), Contains("[CLS]"));
+    CHECK_THAT(with({token, text}, means(99, "<s>")), Contains("the id 99"));
+    CHECK_THAT(with({token, text}, Json::object()), Contains("<s>") && Contains("special_tokens"));
+    CHECK_THAT(with(Json::array({token}), means(0, "<s>")), Contains("the text A once"));
+    CHECK_THAT(with({text, text}, means(0, "<s>")), Contains("the text A once"));
+    CHECK_THAT(with({text, 4}, means(0, "<s>")), Contains("single"));
+    CHECK_THAT(with(4, means(0, "<s>")), Contains("single"));
+}
+
+TEST_CASE("a template puts its tokens around the text", "[model][tokenizer]") {
+    Json json = small();
+    const Json text{{"Sequence", {{"id", "A"}}}}, token{{"SpecialToken", {{"id", "<s>"}}}};
+    json["post_processor"] = {{"type", "TemplateProcessing"},
+                              {"single", {token, text, token}},
+                              {"special_tokens", {{"<s>", {{"ids", {0}}, {"tokens", {"<s>"}}}}}}};
+    const Encoding encoding = parse(json).encode_in_template("abc");
+    CHECK(encoding.ids == std::vector<std::int32_t>{0, 6, 0});
+    CHECK(encoding.begins == std::vector<std::int64_t>{0, 0, 3});
+    CHECK(encoding.ends == std::vector<std::int64_t>{0, 3, 3});
+    CHECK(parse(json).encode("abc").ids == std::vector<std::int32_t>{6});
+    CHECK(parse(small()).encode_in_template("abc").ids == std::vector<std::int32_t>{6});
+}
+
+TEST_CASE("byte fallback needs a token for every byte", "[model][tokenizer]") {
+    const std::string message = refusal([](Json& json) {
+        json["pre_tokenizer"] = nullptr;
+        json["model"]["byte_fallback"] = true;
+        for (int byte = 0; byte < 256; ++byte)
+            if (byte != 0x7f) {
+                const char* digits = "0123456789ABCDEF";
+                const std::string name{'<', '0', 'x', digits[byte / 16], digits[byte % 16], '>'};
+                json["model"]["vocab"][name] = 10 + byte;
+            }
+    });
+    CHECK_THAT(message, Contains("<0x7F>") && Contains("byte_fallback"));
 }
 
 TEST_CASE("hostile tokenizers are refused, not obeyed", "[model][tokenizer]") {
@@ -185,11 +252,21 @@ TEST_CASE("hostile tokenizers are refused, not obeyed", "[model][tokenizer]") {
     CHECK_THAT(refusal(set("/model/vocab/a", 18446744073709551615u)),
                Contains("18446744073709551615"));
     CHECK_THAT(refusal(set("/added_tokens/0/id", 2147483647)), Contains("2147483647"));
-    CHECK_THAT(refusal(set("/added_tokens/0/id", 3)), Contains("another token"));
+    CHECK_THAT(refusal(set("/added_tokens/0/id", 3)), Contains("vocab gives it 0"));
+    CHECK_THAT(refusal(set("/added_tokens/0", {{"id", 3}, {"content", "x"}})),
+               Contains("another token"));
+    CHECK_THAT(refusal([](Json& json) { json["added_tokens"].push_back(json["added_tokens"][0]); }),
+               Contains("twice"));
+    CHECK_THAT(refusal([](Json& json) {
+                   json["added_tokens"][0]["rstrip"] = true;
+                   json["added_tokens"].push_back({{"id", 9}, {"content", "\n"}});
+               }),
+               Contains("rstrip"));
     CHECK_THAT(refusal(set("/added_tokens/0/content", "")), Contains("content"));
     CHECK_THAT(refusal(set("/added_tokens", 3)), Contains("added_tokens"));
     CHECK_THAT(refusal([](Json& json) { json["model"]["vocab"][" x"] = 8; }), Contains("alphabet"));
-    CHECK_THAT(refusal(set("/model/merges", nullptr)), Contains("merges"));
+    CHECK_THAT(refusal(set("/model/merges", nullptr)), Contains("merges") && Contains("missing"));
+    CHECK_THAT(refusal(set("/model/merges", 3)), Contains("merges") && Contains("array"));
     CHECK_THAT(refusal(set("/model/merges/0", "a c")), Contains("a c"));
     CHECK_THAT(refusal(set("/model/merges/0", "ab")), Contains("ab"));
     CHECK_THAT(refusal(set("/model/merges/0", {"a"})), Contains("merges"));

@@ -12,6 +12,9 @@ fi
 "$work/venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
 "$work/venv/bin/python" "$here/make_vectors.py" "$work/vectors.json"
 "$work/venv/bin/python" "$here/make_families.py" "$work/families"
-KVTAPE_PARITY_VECTORS=$work/vectors.json KVTAPE_PARITY_FAMILIES=$work/families "$root/build/dev/tests/model_tests" "[parity]"
+"$work/venv/bin/python" "$here/make_tokenizers.py" "$work/tokenizers"
+export KVTAPE_PARITY_VECTORS=$work/vectors.json KVTAPE_PARITY_FAMILIES=$work/families
+export KVTAPE_PARITY_TOKENIZERS=$work/tokenizers
+"$root/build/dev/tests/model_tests" "[parity]"
 KVTAPE_TEST_PYTHON=$work/venv/bin/python "$root/tests/python/run.sh" "$root/build/dev/kvtape" "$work" \
     tests/test_capture.py

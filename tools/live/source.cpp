@@ -43,9 +43,12 @@ void expect_same_model(const TraceInfo& recorded, const TraceInfo& running) {
     }
 }
 
-/// Without leading spaces, which some tokenisers drop at the beginning of a text.
+/// Without white space around it: some tokenisers drop a space at the beginning of a text, and
+/// special tokens may take in what stands beside them.
 std::string_view word_of(std::string_view text) {
-    return text.substr(std::min(text.find_first_not_of(' '), text.size()));
+    constexpr const char* white_space = " \t\n\r";
+    const std::size_t begin = std::min(text.find_first_not_of(white_space), text.size());
+    return text.substr(begin, text.find_last_not_of(white_space) + 1 - begin);
 }
 
 /// Token ids mean nothing by themselves: another tokeniser has the same ids. Special tokens have no
