@@ -29,6 +29,7 @@ struct Architecture {
 constexpr std::array known{
     Architecture{.name = "LlamaForCausalLM"},
     Architecture{.name = "MistralForCausalLM"},
+    Architecture{.name = "Phi3ForCausalLM"},
     Architecture{.name = "Qwen2ForCausalLM", .qkv_bias = true, .late_windows = true},
     Architecture{.name = "Qwen3ForCausalLM", .qk_norm = true, .late_windows = true}};
 

@@ -93,6 +93,11 @@ void scale(const Fields& scaling, Config& config) {
     const std::string type = scaling.text("rope_type", scaling.text("type", "default"));
     if (type == "default")
         return;
+    // Plain up to max_position_embeddings; what lies beyond is refused by expect_fixed_rope.
+    if (type == "dynamic") {
+        scaling.positive("factor", largest_factor);
+        return;
+    }
     if (type == "llama3")
         return scale_llama3(scaling, config.inverse_frequencies);
     if (type == "yarn")
@@ -105,7 +110,8 @@ void scale(const Fields& scaling, Config& config) {
     }
     scaling.refuse("rope_type",
                    "is " + Fields::shown(Json(type)) +
-                       ", which kvtape does not know; it knows default, linear, llama3 and yarn");
+                       ", which kvtape does not know; it knows default, linear, dynamic, "
+                       "llama3 and yarn");
 }
 
 }  // namespace
@@ -129,6 +135,19 @@ void read_rope(const Json& fields, std::string_view what, Config& config) {
         scaling.refuse("partial_rotary_factor", "is below 1, which kvtape does not know");
     config.inverse_frequencies = plain_frequencies(config.rope_theta, config.head_dim);
     scale(scaling, config);
+}
+
+void expect_fixed_rope(const Config& config, std::int64_t positions) {
+    if (!config.rope_scaling.is_object() || positions <= config.max_positions)
+        return;
+    const Fields scaling(config.rope_scaling, "RoPE parameters");
+    if (scaling.text("rope_type", scaling.text("type", "default")) == "dynamic")
+        throw format_error("running the model: " + std::to_string(positions) +
+                           " positions, but RoPE scaling \"dynamic\" turns keys by the length of "
+                           "the text beyond " +
+                           std::to_string(config.max_positions) +
+                           " (max_position_embeddings), so that a recording would have no one "
+                           "rotation; use a shorter text");
 }
 
 Json Config::rope() const {

@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/half.hpp"
 #include "model/kv_cache_state.hpp"
+#include "model/rope.hpp"
 #include "model/safetensors.hpp"
 #include "model/weights.hpp"
 
@@ -304,6 +305,7 @@ std::vector<float> Transformer::forward(std::span<const std::int32_t> tokens,
         throw format_error("running the model: " + std::to_string(tokens.size()) +
                            " tokens are too many");
     const Position end = start + static_cast<Position>(tokens.size());
+    expect_fixed_rope(state.config, end);
     const bool decoding = tokens.size() == 1 && start > 0;
     entries.reserve(end - start);
     state.work.reserve(state.backend, state.config, std::min<std::int64_t>(chunk, end - start));

@@ -2,7 +2,11 @@
 
 #include "core/error.hpp"
 
+#include <array>
+#include <numeric>
+#include <span>
 #include <string>
+#include <utility>
 
 namespace kvtape::model {
 namespace {
@@ -33,13 +37,85 @@ class Reader {
         return projection;
     }
 
+    /// Projections of the same input whose rows the checkpoint has one below the other in one
+    /// tensor, as Phi-3 has them.
+    std::vector<Projection> stacked(const std::string& name,
+                                    std::span<const std::int64_t> outs,
+                                    std::int64_t in,
+                                    bool with_bias) const {
+        const std::int64_t all = std::accumulate(outs.begin(), outs.end(), std::int64_t{0});
+        const Checkpoint::Tensor weight = checkpoint_.tensor(name + ".weight", {all, in});
+        Checkpoint::Tensor bias;
+        if (with_bias)
+            bias = checkpoint_.tensor(name + ".bias", {all});
+        std::vector<Projection> parts;
+        std::int64_t first = 0;
+        for (const std::int64_t out : outs) {
+            Projection& part = parts.emplace_back();
+            part.weight = backend_.prepare(rows(weight, first, out, in), weight.type, out, in);
+            if (with_bias)
+                part.bias = backend_.prepare(rows(bias, first, out, 1), bias.type, 1, out);
+            first += out;
+        }
+        return parts;
+    }
+    bool has(const std::string& name) const { return checkpoint_.has(name + ".weight"); }
+
   private:
+    static std::span<const std::byte> rows(const Checkpoint::Tensor& tensor,
+                                           std::int64_t first,
+                                           std::int64_t count,
+                                           std::int64_t columns) {
+        const auto row = static_cast<std::size_t>(columns * bytes_of(tensor.type));
+        return tensor.bytes.subspan(static_cast<std::size_t>(first) * row,
+                                    static_cast<std::size_t>(count) * row);
+    }
+
     const Checkpoint& checkpoint_;
     Backend& backend_;
 };
 
 std::string attention_name(std::int32_t layer) {
     return "model.layers." + std::to_string(layer) + ".self_attn.";
+}
+
+/// Queries, keys and values, apart or in one tensor.
+void read_attention(const Reader& reader,
+                    const Config& config,
+                    const std::string& attention,
+                    LayerWeights& layer) {
+    const std::int64_t hidden = config.hidden_size;
+    const std::int64_t query = std::int64_t{config.query_heads} * config.head_dim;
+    const std::int64_t kv = std::int64_t{config.kv_heads} * config.head_dim;
+    if (reader.has(attention + "qkv_proj")) {
+        const std::array outs{query, kv, kv};
+        auto parts = reader.stacked(attention + "qkv_proj", outs, hidden, config.qkv_bias);
+        layer.query = std::move(parts[0]);
+        layer.key = std::move(parts[1]);
+        layer.value = std::move(parts[2]);
+        return;
+    }
+    layer.query = reader.projection(attention + "q_proj", query, hidden, config.qkv_bias);
+    layer.key = reader.projection(attention + "k_proj", kv, hidden, config.qkv_bias);
+    layer.value = reader.projection(attention + "v_proj", kv, hidden, config.qkv_bias);
+}
+
+/// Gate and up, apart or in one tensor.
+void read_inner(const Reader& reader,
+                const Config& config,
+                const std::string& mlp,
+                LayerWeights& layer) {
+    const std::int64_t hidden = config.hidden_size;
+    const std::int64_t inner = config.intermediate_size;
+    if (reader.has(mlp + "gate_up_proj")) {
+        const std::array outs{inner, inner};
+        auto parts = reader.stacked(mlp + "gate_up_proj", outs, hidden, config.mlp_bias);
+        layer.gate = std::move(parts[0]);
+        layer.up = std::move(parts[1]);
+        return;
+    }
+    layer.gate = reader.projection(mlp + "gate_proj", inner, hidden, config.mlp_bias);
+    layer.up = reader.projection(mlp + "up_proj", inner, hidden, config.mlp_bias);
 }
 
 LayerWeights read_layer(const Reader& reader, const Config& config, std::int32_t index) {
@@ -49,7 +125,6 @@ LayerWeights read_layer(const Reader& reader, const Config& config, std::int32_t
     const std::int64_t hidden = config.hidden_size;
     const std::int64_t inner = config.intermediate_size;
     const std::int64_t query = std::int64_t{config.query_heads} * config.head_dim;
-    const std::int64_t kv = std::int64_t{config.kv_heads} * config.head_dim;
     LayerWeights layer;
     layer.attention_norm = reader.vector(prefix + "input_layernorm.weight", hidden);
     layer.mlp_norm = reader.vector(prefix + "post_attention_layernorm.weight", hidden);
@@ -57,12 +132,9 @@ LayerWeights read_layer(const Reader& reader, const Config& config, std::int32_t
         layer.query_norm = reader.vector(attention + "q_norm.weight", config.head_dim);
         layer.key_norm = reader.vector(attention + "k_norm.weight", config.head_dim);
     }
-    layer.query = reader.projection(attention + "q_proj", query, hidden, config.qkv_bias);
-    layer.key = reader.projection(attention + "k_proj", kv, hidden, config.qkv_bias);
-    layer.value = reader.projection(attention + "v_proj", kv, hidden, config.qkv_bias);
+    read_attention(reader, config, attention, layer);
     layer.output = reader.projection(attention + "o_proj", hidden, query, config.output_bias);
-    layer.gate = reader.projection(mlp + "gate_proj", inner, hidden, config.mlp_bias);
-    layer.up = reader.projection(mlp + "up_proj", inner, hidden, config.mlp_bias);
+    read_inner(reader, config, mlp, layer);
     layer.down = reader.projection(mlp + "down_proj", hidden, inner, config.mlp_bias);
     return layer;
 }

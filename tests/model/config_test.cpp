@@ -118,6 +118,28 @@ TEST_CASE("Qwen's windows are for the layers that ask for them", "[model][config
     CHECK_FALSE(parse(fields).output_bias);
 }
 
+TEST_CASE("Phi-3 has windows in every layer, and its long RoPE is refused by name",
+          "[model][config]") {
+    Json fields = small();
+    fields["architectures"] = {"Phi3ForCausalLM"};
+    fields["rope_scaling"] = nullptr;
+    fields["sliding_window"] = 2047;
+    CHECK(parse(fields).sliding_window == std::vector<std::optional<Position>>(3, 2047));
+    CHECK_FALSE(parse(fields).qkv_bias);
+    fields["rope_scaling"] = {{"type", "longrope"}, {"short_factor", {1.0}}};
+    CHECK_THROWS_WITH(parse(fields), Contains("rope_type") && Contains("longrope"));
+    fields["rope_scaling"] = nullptr;
+    fields["partial_rotary_factor"] = 0.75;
+    CHECK_THROWS_WITH(parse(fields), Contains("partial_rotary_factor"));
+}
+
+TEST_CASE("dynamic RoPE is plain as far as the model was trained", "[model][config]") {
+    const Config plain = parse(small());
+    CHECK(with("rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}).inverse_frequencies ==
+          plain.inverse_frequencies);
+    CHECK_THAT(refusal("rope_scaling", {{"type", "dynamic"}}), Contains("factor"));
+}
+
 TEST_CASE("scaled frequencies equal those of transformers, in both spellings", "[model][config]") {
     std::ifstream file(source_dir / "tests/model/data/rope.json");
     const Json cases = Json::parse(file);

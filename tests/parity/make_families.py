@@ -1,6 +1,7 @@
 """Makes a tiny checkpoint with random weights of every family that kvtape runs, and what
-transformers computes with it in float32 on the CPU: OUTPUT/NAME/{config.json, model*.safetensors,
-vectors.json}. tests/model/parity_test.cpp compares; everything is drawn from fixed seeds.
+transformers computes with it on the CPU: OUTPUT/NAME/{config.json, model*.safetensors, vectors.json},
+vectors.json in float32 and bfloat16.json in bfloat16, with how far that strays from float32.
+tests/model/parity_test.cpp compares; everything is drawn from fixed seeds.
 """
 
 import argparse
@@ -11,12 +12,14 @@ import random
 import shutil
 
 import torch
-from make_vectors import Capture, layer_vectors, sample_logits
+from make_vectors import Capture, layer_vectors, sample, sample_logits
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -24,6 +27,7 @@ from transformers import (
 )
 
 LENGTHS = [1, 60, 511, 512, 513, 2000]
+BFLOAT16_LENGTHS = [1, 60, 513]
 # Large enough that attention is not flat and that a wrong bias shows.
 SPREAD = 0.25
 SHAPE = {
@@ -63,6 +67,12 @@ FAMILIES = {
     "llama-biased": (LlamaConfig, LlamaForCausalLM, {"attention_bias": True, "mlp_bias": True}),
     "llama-yarn": (LlamaConfig, LlamaForCausalLM, {"rope_parameters": YARN}),
     "mistral": (MistralConfig, MistralForCausalLM, {"sliding_window": 48, "head_dim": 16}),
+    "llama-dynamic": (
+        LlamaConfig,
+        LlamaForCausalLM,
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}},
+    ),
+    "phi3": (Phi3Config, Phi3ForCausalLM, {"sliding_window": 700, "pad_token_id": 2}),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM, {"tie_word_embeddings": True}),
     "qwen2-window": (
         Qwen2Config,
@@ -95,6 +105,8 @@ def prompt_vectors(model, capture, ids, draw):
         # Log-sum-exps and column sums are checked in double against the queries and keys.
         for derived in ("positions", "logsumexp", "column_sums"):
             vectors[derived] = []
+        tensors = zip(["queries", "keys", "values"], capture.layers[layer], strict=True)
+        vectors["largest"] = {kind: float(abs(tensor).max()) for kind, tensor in tensors}
         layers.append(vectors)
     return {
         "ids": ids,
@@ -103,6 +115,31 @@ def prompt_vectors(model, capture, ids, draw):
         "logits": sample_logits(logits[-1], draw),
         "layers": layers,
     }
+
+
+def run(model, capture, ids):
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0].float().numpy()
+    layers = [capture.layers[layer] for layer in range(SHAPE["num_hidden_layers"])]
+    return logits, [[tensor.astype("float32") for tensor in layer] for layer in layers]
+
+
+def bfloat16_vectors(model, rounded, capture, ids, draw):
+    """Samples of what is computed in bfloat16, and the largest distance from float32 of each tensor."""
+    exact_logits, exact_layers = run(model, capture, ids)
+    logits, layers = run(rounded, capture, ids)
+    vectors = {"ids": ids, "logits": sample_logits(logits[-1], draw), "layers": []}
+    vectors["logits"]["strays"] = float(abs(logits - exact_logits).max())
+    for tensors, exact in zip(layers, exact_layers, strict=True):
+        layer = {}
+        for kind, tensor, reference in zip(["queries", "keys", "values"], tensors, exact, strict=True):
+            layer[kind] = {
+                "largest": float(abs(tensor).max()),
+                "strays": float(abs(tensor - reference).max()),
+                "samples": sample(tensor, draw),
+            }
+        vectors["layers"].append(layer)
+    return vectors
 
 
 def make(name, folder):
@@ -122,6 +159,15 @@ def make(name, folder):
         for length in LENGTHS
     ]
     (folder / "vectors.json").write_text(json.dumps(prompts, separators=(",", ":")) + "\n")
+    rounded = architecture.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    rounded.set_attn_implementation("captured")
+    prompts = [
+        bfloat16_vectors(
+            model, rounded, capture, [draw.randrange(64) for _ in range(length)], draw
+        )
+        for length in BFLOAT16_LENGTHS
+    ]
+    (folder / "bfloat16.json").write_text(json.dumps(prompts, separators=(",", ":")) + "\n")
 
 
 def main():

@@ -35,7 +35,7 @@ class Capture:
         AttentionMaskInterface.register("captured", sdpa_mask)
 
     def attend(self, module, query, key, value, attention_mask, **kwargs):
-        self.layers[module.layer_idx] = [tensor[0].numpy() for tensor in (query, key, value)]
+        self.layers[module.layer_idx] = [tensor[0].float().numpy() for tensor in (query, key, value)]
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 
