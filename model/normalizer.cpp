@@ -12,6 +12,7 @@ constexpr int deepest = 8;
 /// Bounds what a hostile file can make of a text.
 constexpr std::size_t most_steps = 16;
 constexpr std::size_t longest_content = 64;
+constexpr std::size_t most_growth = 16;
 
 std::string short_text(const Fields& fields, const char* name) {
     std::string text = fields.text(name);
@@ -62,8 +63,14 @@ void Normalizer::add(const Json& field, std::string_view what, int depth) {
 }
 
 void Normalizer::apply(AlignedText& text) const {
-    for (const auto& step : steps_)
+    const std::size_t most = most_growth * (text.text().size() + longest_content);
+    for (const auto& step : steps_) {
         step(text);
+        if (text.text().size() > most)
+            throw format_error("normalising text: the tokenizer makes it more than " +
+                               std::to_string(most_growth) +
+                               " times as long, which no text of a language is");
+    }
 }
 
 }  // namespace kvtape::model

@@ -283,4 +283,12 @@ TEST_CASE("hostile tokenizers are refused, not obeyed", "[model][tokenizer]") {
     json["pre_tokenizer"] = split("(a+)+$");
     const Tokenizer explosive = parse(json);
     CHECK_THROWS_WITH(explosive.encode(std::string(200, 'a') + "b"), Contains("limit"));
+    json = small();
+    const Json growing{
+        {"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(60, 'a')}};
+    json["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array()}};
+    for (int i = 0; i < 16; ++i)
+        json["normalizer"]["normalizers"].push_back(growing);
+    const Tokenizer swelling = parse(json);
+    CHECK_THROWS_WITH(swelling.encode("a"), Contains("normalising") && Contains("16 times"));
 }
