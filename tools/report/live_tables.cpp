@@ -84,6 +84,7 @@ Json live_tables(Sources& sources) {
                            {"policy",
                             "budget",
                             "schedule",
+                            "query_source",
                             "block",
                             "decoding",
                             "sequences",

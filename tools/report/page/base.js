@@ -58,6 +58,11 @@ const metrics = {
 const cellsOf = (series) =>
   data.cells.map((cell, index) => ({ ...cell, index })).filter((cell) => cell.series === series)
     .sort((a, b) => a.kept - b.kept || a.index - b.index);
+// What a row of a table is about, by the name in the legend.
+const nameOf = (row) => {
+  const cell = data.cells.find((one) => one.policy === row.policy && one.schedule === row.schedule && one.source === row.query_source);
+  return cell ? data.series[cell.series] : row.policy;
+};
 const meanOf = (cell, metric, task) => (task < 0 ? cell.all : cell.tasks[task])[metric];
 
 // The budgets of the directory in the order of what they keep on average, and the cell of each.

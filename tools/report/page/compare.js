@@ -155,7 +155,7 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
   }
   if (live.drift)
     view.append(folded('Drift over blocks', table(['policy', 'budget', 'block', 'Jaccard'],
-      records(live.drift).map((row) => [row.policy, row.budget, String(row.block), span(row, 'jaccard')]), 'Agreement after each block'), ...leftOut(live.drift)));
+      records(live.drift).map((row) => [nameOf(row), row.budget, String(row.block), span(row, 'jaccard')]), 'Agreement after each block'), ...leftOut(live.drift)));
   if (!view.childNodes.length)
     view.append(remark('Nothing here yet. kvtape live runs the same policies inside the model, kvtape verify compares; kvtape report --live shows both.'));
 }
@@ -165,14 +165,14 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
   const front = records(data.analysis.pareto);
   if (front.length)
     view.append(table(['policy', 'budget', 'bytes held', 'weighted recall'],
-      front.filter((row, i) => row.on_front === 1 && front.findIndex((other) => other.policy === row.policy && other.kept_bytes_ratio === row.kept_bytes_ratio) === i).sort((x, y) => x.kept_bytes_ratio - y.kept_bytes_ratio)
-        .map((row) => [row.policy, row.budget, ratio(row.kept_bytes_ratio), span(row, 'needle_recall_weighted')]),
+      front.filter((row, i) => row.on_front === 1 && front.findIndex((other) => nameOf(other) === nameOf(row) && other.kept_bytes_ratio === row.kept_bytes_ratio) === i).sort((x, y) => x.kept_bytes_ratio - y.kept_bytes_ratio)
+        .map((row) => [nameOf(row), row.budget, ratio(row.kept_bytes_ratio), span(row, 'needle_recall_weighted')]),
       'The front: nothing else holds as little and keeps as much'));
   const paged = records(data.analysis.paged);
   if (paged.length)
     view.append(folded('What an engine with pages makes of it',
       table(['policy', 'budget', 'page', 'tokens kept', 'held in pages', 'recall', 'whole pages: recall', 'lost'],
-        paged.map((row) => [row.policy, row.budget, String(row.block), ratio(row.kept_ratio), ratio(row.held_ratio), decimal(row.needle_recall_weighted), decimal(row.paged_recall_weighted), span(row, 'recall_lost')]),
+        paged.map((row) => [nameOf(row), row.budget, String(row.block), ratio(row.kept_ratio), ratio(row.held_ratio), decimal(row.needle_recall_weighted), decimal(row.paged_recall_weighted), span(row, 'recall_lost')]),
         'Pages of 16 and 64 tokens'), ...leftOut(data.analysis.paged)));
 }
 document.querySelectorAll('.scroll').forEach(watchWidth);
