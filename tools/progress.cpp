@@ -43,8 +43,26 @@ std::string model_progress(std::string_view task, std::int64_t ran, std::int64_t
                     : std::to_string(ran) + " of " + std::to_string(prompt_len) + " of the prompt");
 }
 
-std::string bar_text(std::int64_t done, std::int64_t total, int width) {
-    const double share = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 1.0;
+Position positions_behind(std::int32_t layer, const Block& block, std::int32_t layers) {
+    const std::int64_t all = block.end - block.begin;
+    return block.begin + static_cast<Position>(all * layer / std::max(layers, 1));
+}
+
+double model_share(std::int64_t ran, std::int64_t prompt_len, std::int64_t max_new_tokens) {
+    const std::int64_t all = prompt_len + max_new_tokens;
+    return all > 0 ? std::clamp(static_cast<double>(ran) / static_cast<double>(all), 0.0, 1.0)
+                   : 0.0;
+}
+
+std::optional<double> seconds_left(double elapsed, double begun_with, double done, double total) {
+    const double own = done - begun_with;
+    if (!(own > 0.0))
+        return {};
+    return elapsed * std::max(total - done, 0.0) / own;
+}
+
+std::string bar_text(double done, double total, int width) {
+    const double share = total > 0.0 ? done / total : 1.0;
     const int filled = static_cast<int>(std::clamp(share, 0.0, 1.0) * width);
     std::string bar(static_cast<std::size_t>(filled), '=');
     if (filled < width)
@@ -67,30 +85,31 @@ Progress::~Progress() {
         std::cerr << "\r\x1b[K" << std::flush;
 }
 
-void Progress::update(std::int64_t done, std::string_view detail) {
+void Progress::update(std::int64_t done, std::string_view detail, double share) {
     done_ = done;
+    if (!begun_with_)
+        begun_with_ = static_cast<double>(done) + share;
     const Clock::time_point now = Clock::now();
     if (quiet_ || now < next_)
         return;
     next_ = now + (terminal_ ? Clock::duration(redraw_interval) : Clock::duration(line_interval));
-    show(now, detail);
+    show(now, detail, share);
 }
 
-void Progress::show(Clock::time_point now, std::string_view detail) {
+void Progress::show(Clock::time_point now, std::string_view detail, double share) {
     const double elapsed = std::chrono::duration<double>(now - start_).count();
+    const double done = static_cast<double>(done_) + share;
+    const auto total = static_cast<double>(total_);
     std::string text = what_ + ' ' + std::to_string(done_) + '/' + std::to_string(total_);
     if (!detail.empty())
         text += " (" + std::string(detail) + ')';
-    if (done_ > 0)
-        text += ", " +
-                duration_text(elapsed * static_cast<double>(total_ - done_) /
-                              static_cast<double>(done_)) +
-                " left";
+    if (const auto left = seconds_left(elapsed, *begun_with_, done, total))
+        text += ", " + duration_text(*left) + " left";
     if (!terminal_) {
         std::cerr << text << '\n' << std::flush;
         return;
     }
-    const std::string bar = bar_text(done_, total_, bar_width);
+    const std::string bar = bar_text(done, total, bar_width);
     std::cerr << '\r' << (colour_ ? "\x1b[36m" + bar + "\x1b[0m" : bar) << ' ' << text << "\x1b[K"
               << std::flush;
     drawn_ = true;

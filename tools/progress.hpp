@@ -1,7 +1,10 @@
 #pragma once
 
+#include "core/types.hpp"
+
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,16 +22,18 @@ class Progress {
     /// Takes the bar off the terminal.
     ~Progress();
 
-    /// `done` pieces are finished; `detail` is what is being worked on now.
-    void update(std::int64_t done, std::string_view detail = {});
+    /// `done` pieces are finished, and of the next one a `share` from 0 to 1; `detail` is what is
+    /// being worked on now. Pieces that were done at the first call took no time.
+    void update(std::int64_t done, std::string_view detail = {}, double share = 0.0);
 
   private:
     using Clock = std::chrono::steady_clock;
 
-    void show(Clock::time_point now, std::string_view detail);
+    void show(Clock::time_point now, std::string_view detail, double share);
 
     std::string what_;
     std::int64_t total_;
+    std::optional<double> begun_with_;
     std::int64_t done_ = 0;
     bool quiet_;
     bool terminal_;
@@ -45,7 +50,19 @@ std::string duration_text(double seconds);
 /// and behind the prompt `where, token 3 of the answer`.
 std::string model_progress(std::string_view task, std::int64_t ran, std::int64_t prompt_len);
 
+/// How many positions are behind a model that is about to run layer `layer` of `layers` over
+/// `block`; of the block as many as its share of layers has run.
+Position positions_behind(std::int32_t layer, const Block& block, std::int32_t layers);
+
+/// How much of one sequence is behind a model that has run over `ran` positions of a prompt and of
+/// an answer of at most `max_new_tokens`: from 0 to 1.
+double model_share(std::int64_t ran, std::int64_t prompt_len, std::int64_t max_new_tokens);
+
+/// The seconds left when `elapsed` went by between `begun_with` and `done` of `total` pieces, or
+/// nothing where that says nothing yet.
+std::optional<double> seconds_left(double elapsed, double begun_with, double done, double total);
+
 /// One state of a bar of `width` characters: `[=====>    ]`. `total` of 0 is a full bar.
-std::string bar_text(std::int64_t done, std::int64_t total, int width);
+std::string bar_text(double done, double total, int width);
 
 }  // namespace kvtape

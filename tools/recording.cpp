@@ -4,6 +4,7 @@
 #include "core/kernels.hpp"
 #include "core/parallel.hpp"
 #include "model/utf8.hpp"
+#include "tools/progress.hpp"
 #include "tools/second_pass.hpp"
 
 #include <algorithm>
@@ -93,9 +94,9 @@ QueryRecorder::QueryRecorder(const Shape& shape, Position first, std::function<v
       ran_(std::move(ran)),
       layers_(static_cast<std::size_t>(shape.layers)) {}
 
-TapRequest QueryRecorder::wants(std::int32_t, const Block& block) {
+TapRequest QueryRecorder::wants(std::int32_t layer, const Block& block) {
     if (ran_)
-        ran_(block.begin);
+        ran_(positions_behind(layer, block, shape_.layers));
     const Position first = statistics_ ? std::min(first_, statistics_->begin) : first_;
     const Position begin = std::max(first, block.begin);
     wanted_.resize(static_cast<std::size_t>(std::max(0, block.end - begin)));

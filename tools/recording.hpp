@@ -27,7 +27,8 @@ std::string as_utf8(const std::string& bytes);
 /// Collects the queries, attention outputs and normalisers of every position from `first` on.
 class QueryRecorder : public Tap {
   public:
-    /// `ran` is told, whenever a layer is about to run, how many positions came before.
+    /// `ran` is told, whenever a layer is about to run, how many positions are behind the model;
+    /// a block counts as far as its layers have run.
     QueryRecorder(const Shape& shape, Position first, std::function<void(Position)> ran = {});
     /// Also gathers how the queries of positions [begin, end) are distributed before `rotation`.
     void gather_statistics(Rotation rotation, Position begin, Position end, int threads);

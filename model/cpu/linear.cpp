@@ -12,8 +12,6 @@ namespace {
 
 /// Output columns that are packed, and handed to a thread, together.
 constexpr std::int64_t block_columns = 4 * Packed::panel_columns;
-/// Inputs that are contracted before the next ones are packed.
-constexpr std::int64_t slice_depth = 1024;
 /// Rows whose sums stay in the second-level cache, and the fewest that are worth packing for.
 constexpr std::int64_t most_rows = 512;
 constexpr std::int64_t fewest_rows = 64;
@@ -28,14 +26,16 @@ struct Piece {
     std::int64_t begin = 0, depth = 0;
 };
 
-std::int64_t slices_of(std::int64_t columns) {
-    return (columns + slice_depth - 1) / slice_depth;
+std::int64_t pieces_of(std::int64_t columns, std::int64_t depth) {
+    return (columns + depth - 1) / depth;
 }
 
 /// Both factors as float32.
 class FloatFactors {
   public:
     using Panels = Packed;
+    /// Inputs that are contracted before the next ones are packed.
+    static constexpr std::int64_t slice_depth = 256;
     static Packed& panels_of(LinearScratch::Desk& desk) { return desk.packed; }
 
     FloatFactors(ElementType type, Activations x, int, LinearScratch&)
@@ -80,12 +80,13 @@ class FloatFactors {
 class Bfloat16Factors {
   public:
     using Panels = Bfloat16Panels;
+    static constexpr std::int64_t slice_depth = 1024;
     static Bfloat16Panels& panels_of(LinearScratch::Desk& desk) { return desk.panels; }
 
     Bfloat16Factors(ElementType, Activations x, int threads, LinearScratch& scratch)
         : layout_(bfloat16_layout()),
           inputs_(scratch.inputs) {
-        const auto slices = static_cast<std::size_t>(slices_of(x.columns));
+        const auto slices = static_cast<std::size_t>(pieces_of(x.columns, slice_depth));
         inputs_.resize(std::max(inputs_.size(), slices));
         const auto* elements = static_cast<const std::uint16_t*>(x.data);
         parallel_for(slices, threads, [&](std::size_t slice) {
@@ -145,14 +146,14 @@ class Product {
           out_(out),
           threads_(threads),
           scratch_(scratch),
-          blocks_((weight.rows + block_columns - 1) / block_columns),
-          slices_(slices_of(weight.columns)) {}
+          blocks_(pieces_of(weight.rows, block_columns)),
+          slices_(pieces_of(weight.columns, Factors::slice_depth)) {}
 
     void run(Keep keep) {
         if (keep == Keep::yes)
             keep_panels();
         std::int64_t height = most_rows;
-        const auto groups = [&] { return (out_.rows + height - 1) / height; };
+        const auto groups = [&] { return pieces_of(out_.rows, height); };
         while (height > fewest_rows && threads_ > 1 &&
                blocks_ * groups() < items_per_thread * threads_)
             height /= 2;
@@ -167,11 +168,11 @@ class Product {
     using Panels = typename Factors::Panels;
 
     Piece piece(std::int64_t block, std::int64_t slice) const {
-        const std::int64_t first = block * block_columns, begin = slice * slice_depth;
+        const std::int64_t first = block * block_columns, begin = slice * Factors::slice_depth;
         return {.first = first,
                 .count = std::min(block_columns, weight_.rows - first),
                 .begin = begin,
-                .depth = std::min(slice_depth, weight_.columns - begin)};
+                .depth = std::min(Factors::slice_depth, weight_.columns - begin)};
     }
 
     void keep_panels() {

@@ -73,12 +73,19 @@ Engine::Engine(const Setting& setting,
 
 Engine::~Engine() = default;
 
+std::function<void(Position)> Engine::ran() const {
+    if (!subject_.setting.ran)
+        return {};
+    return [this](Position behind) { subject_.setting.ran(subject_.prompt, behind); };
+}
+
 Engine::Prefix& Engine::prefix(Position end) {
     if (prefix_ == nullptr || prefix_->flow.cache.length() != end) {
         const Position context = subject_.prompt.context_len;
         Flow flow(*subject_.setting.model,
                   model::KvCache(*subject_.setting.model, context),
-                  Tape(subject_.setting.model->shape(), subject_.room));
+                  Tape(subject_.setting.model->shape(), subject_.room),
+                  ran());
         flow.feed(tokens_of(subject_.prompt, 0, context));
         flow.tape->collect_column_sums(flow.cache);
         if (repeats_) {
@@ -170,7 +177,7 @@ Answer Engine::answer_once(const Run& run, const Session& session, const Budget&
         for (std::int32_t head = 0; head < run.shape().kv_heads; ++head)
             run.note(fate, {layer, head}, held, step, session, decision, limit);
     const Flow& shared = prefix_->flow;
-    Flow flow(*subject_.setting.model, shared.cache.copy(), std::nullopt);
+    Flow flow(*subject_.setting.model, shared.cache.copy(), std::nullopt, ran());
     flow.logits = shared.logits;
     flow.peak_bytes = shared.cache.bytes();
     flow.apply(decision);
@@ -189,9 +196,10 @@ Engine::Taped Engine::run_taped(const PolicyRun& policy, const Budget& budget) {
         if (!shares)
             return Flow(*subject_.setting.model,
                         model::KvCache(*subject_.setting.model, 0),
-                        Tape(subject_.setting.model->shape(), subject_.room));
+                        Tape(subject_.setting.model->shape(), subject_.room),
+                        ran());
         const Flow& from = prefix(shared_end).flow;
-        Flow copy(*subject_.setting.model, from.cache.copy(), from.tape);
+        Flow copy(*subject_.setting.model, from.cache.copy(), from.tape, ran());
         copy.logits = from.logits;
         copy.peak_bytes = from.cache.bytes();
         return copy;

@@ -59,6 +59,8 @@ class Engine {
   private:
     struct Prefix;
     Prefix& prefix(Position end);
+    /// Tells the setting's listener of this sequence; outlived by the engine.
+    std::function<void(Position)> ran() const;
     Answer answer_once(const Run& run, const Session& session, const Budget& budget);
     template <typename Feed>
     Answer generate(Flow& flow, const Fate& fate, const Feed& feed) const;

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,6 +26,9 @@ struct Setting {
     std::uint64_t seed = 0;
     int threads = 1;
     StoreScores scores = StoreScores::no;
+    /// Told again and again, while the model runs, how many positions of which sequence are behind
+    /// it.
+    std::function<void(const SequenceInfo&, Position)> ran = {};
 };
 
 /// The sequence that runs.

@@ -90,6 +90,7 @@ class Runs {
           told_(told) {
         for (const ReplayTask& task : plan.tasks)
             steps_ += std::ssize(task.budgets) * std::ssize(request.replay.sequences);
+        told_(0, steps_);
     }
 
     void over(std::int32_t sequence) {

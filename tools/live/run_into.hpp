@@ -37,6 +37,7 @@ void expect_held_attention(std::span<const ReplayTask> tasks);
 /// Runs every policy at every budget that `directory` lacks, sequence after sequence, and writes a
 /// decision file for each, and answers.csv, cache.csv and, where asked, teacher.csv with a row for
 /// each sequence; rows of earlier calls stay. Nothing gets its final name before all are done.
+/// `report` is told of none done before the first, and after each.
 LiveReport run_into(ResultDirectory& directory,
                     const LiveRequest& request,
                     std::span<const ReplayTask> tasks,

@@ -137,7 +137,7 @@ LiveOptions read_live_options(const Invocation& invocation) {
 
 /// Runs the tasks into the directory, with the settings of the run beside its answers.
 live::LiveReport run_recorded(ResultDirectory& directory,
-                              const live::LiveRequest& request,
+                              live::LiveRequest request,
                               std::span<const ReplayTask> tasks,
                               Json record,
                               bool quiet) {
@@ -146,11 +146,15 @@ live::LiveReport run_recorded(ResultDirectory& directory,
     if (directory.results().empty())
         directory.write("run.json", record.dump(2) + "\n");
     std::optional<Progress> progress;
+    std::int64_t answered = 0;
+    request.setting.ran = [&](const SequenceInfo& prompt, Position behind) {
+        progress->update(answered, model_progress(prompt.task, behind, prompt.prompt_len));
+    };
     live::LiveReport report =
         live::run_into(directory, request, tasks, [&](std::int64_t done, std::int64_t all) {
             if (!progress)
                 progress.emplace("answering", all, quiet);
-            progress->update(done);
+            progress->update(answered = done);
         });
     progress.reset();
     record["seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();

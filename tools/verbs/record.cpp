@@ -129,7 +129,9 @@ class Run {
             const auto start = Clock::now();
             RecordingOptions options = request_.recording;
             options.progress = [&](Position ran) {
-                progress.update(index, model_progress(prompt.task, ran, prompt.prompt_len));
+                progress.update(index,
+                                model_progress(prompt.task, ran, prompt.prompt_len),
+                                model_share(ran, prompt.prompt_len, options.max_new_tokens));
             };
             const Recording recording(model_, tokenizer, prompt, options);
             const double seconds = std::chrono::duration<double>(Clock::now() - start).count();

@@ -4,15 +4,15 @@
 
 `llama-3.1-8b`: its layer shape, four of the 32 layers by default, the vocabulary of the needle model: 1.8 GB.
 `llama-3.2-1b`: its exact shape, all 16 layers, 128,256 tokens, RoPE scaling: 2.5 GB.
-Both with the tokeniser of the needle model, whose ids fit, in bfloat16. Needs nothing but Python. The same seed gives
-the same bytes. What such a model answers means nothing.
+Both in bfloat16, with the tokeniser of the needle model and, behind its tokens, as many that no text contains as the
+vocabulary has room for. Needs nothing but Python. The same seed gives the same bytes. What such a model answers means
+nothing.
 """
 
 import argparse
 import json
 import pathlib
 import random
-import shutil
 
 NEEDLE_MODEL = pathlib.Path(__file__).resolve().parents[3] / "data" / "needle-model"
 
@@ -104,6 +104,14 @@ def write_weights(path, config, draw):
                 left -= count
 
 
+def write_tokenizer(path, vocabulary):
+    tokenizer = json.loads((NEEDLE_MODEL / "tokenizer.json").read_text())
+    tokens = tokenizer["model"]["vocab"]
+    used = set(tokens.values()) | {token["id"] for token in tokenizer["added_tokens"]}
+    tokens.update({f"unused-{number}": number for number in range(vocabulary) if number not in used})
+    path.write_text(json.dumps(tokenizer))
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("out", type=pathlib.Path)
@@ -113,7 +121,6 @@ def main():
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(NEEDLE_MODEL / "tokenizer.json", given.out)
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -133,6 +140,7 @@ def main():
         config["num_hidden_layers"] = given.layers
     if given.positions is not None:
         config["max_position_embeddings"] = given.positions
+    write_tokenizer(given.out / "tokenizer.json", config["vocab_size"])
     (given.out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     write_weights(given.out / "model.safetensors", config, random.Random(given.seed))
 
