@@ -31,7 +31,7 @@ workload::ChatTemplate template_of(const RecordRequest& request,
 
 PromptSource::PromptSource(const RecordRequest& request,
                            const model::Tokenizer& tokenizer,
-                           std::int32_t max_positions)
+                           const model::Config& config)
     : tokenizer_(tokenizer),
       seed_(request.documents.seed) {
     const std::optional<workload::Lexicon> own = lexicon_of(request.model);
@@ -42,8 +42,13 @@ PromptSource::PromptSource(const RecordRequest& request,
     if (size() > most_sequences)
         throw usage_error("asked for " + std::to_string(size()) +
                           " sequences; a trace holds at most " + std::to_string(most_sequences));
-    for (std::int64_t index = 0; index < size(); ++index)
-        expect_room(request, make(index), index, max_positions);
+    Room room(config);
+    for (std::int64_t index = 0; index < size(); ++index) {
+        const workload::Prompt prompt = make(index);
+        room.expect("sequence " + std::to_string(index) + " (" + prompt.task + ")",
+                    positions_of(request, prompt));
+    }
+    warning_ = room.warning();
 }
 
 void PromptSource::make_documents(const RecordRequest& request,

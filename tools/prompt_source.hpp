@@ -16,15 +16,18 @@ namespace kvtape {
 class PromptSource {
   public:
     /// Makes the documents, and checks every line of the file, the template and the room that the
-    /// model (of `max_positions`) has for each prompt, before anything runs.
+    /// model has for each prompt, before anything runs.
     PromptSource(const RecordRequest& request,
                  const model::Tokenizer& tokenizer,
-                 std::int32_t max_positions);
+                 const model::Config& config);
 
     std::int64_t size() const;
     workload::Prompt make(std::int64_t index) const;
     /// The name of the template that the file's prompts are put into; empty without a file.
     std::string template_name() const { return chat_ ? chat_->name : std::string(); }
+
+    /// One line on prompts that are longer than the model's positions; empty where there are none.
+    const std::string& warning() const { return warning_; }
 
   private:
     void make_documents(const RecordRequest& request, const std::optional<workload::Lexicon>& own);
@@ -35,6 +38,7 @@ class PromptSource {
     std::vector<workload::Prompt> documents_;
     std::optional<workload::PromptFile> file_;
     std::optional<workload::ChatTemplate> chat_;
+    std::string warning_;
 };
 
 }  // namespace kvtape

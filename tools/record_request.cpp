@@ -1,6 +1,7 @@
 #include "tools/record_request.hpp"
 
 #include "core/error.hpp"
+#include "model/rope.hpp"
 #include "tools/earlier_recording.hpp"
 #include "tools/needle_model.hpp"
 #include "tools/second_pass.hpp"
@@ -125,22 +126,6 @@ void expect_writable(const fs::path& out, bool keeps_nothing) {
         throw errno_error("creating " + out.string());
 }
 
-void refuse_beyond(std::int32_t max_positions,
-                   const std::string& what,
-                   std::int64_t context,
-                   const std::string& question_text,
-                   std::int64_t question,
-                   std::int64_t answer) {
-    if (context + question + answer <= max_positions)
-        return;
-    throw usage_error(
-        "recording " + what + ": " + std::to_string(context) + " tokens of context, " +
-        question_text + " and an answer of up to " + std::to_string(answer) +
-        " do not fit into the " + std::to_string(max_positions) +
-        " positions of the model (max_position_embeddings in its config.json); use "
-        "a shorter context (--length where it is generated) or a lower --max-new-tokens");
-}
-
 void read_prompt_options(const Invocation& invocation, RecordRequest& request) {
     const auto& values = invocation.values;
     for (const char* name : {"format", "template"})
@@ -249,34 +234,37 @@ RecordRequest read_record_request(const Invocation& invocation) {
     return request;
 }
 
-void expect_room(const RecordRequest& request, std::int32_t max_positions) {
-    for (const workload::Task& task : request.tasks)
-        refuse_beyond(max_positions,
-                      task.spec,
-                      request.documents.length,
-                      "a question",
-                      1,
-                      request.recording.max_new_tokens);
+void Room::expect(const std::string& what, std::int64_t positions) {
+    try {
+        model::expect_fixed_rope(config_, positions);
+    } catch (Error& error) {
+        error.add("recording " + what);
+        throw;
+    }
+    beyond_ += positions > config_.max_positions ? 1 : 0;
+    longest_ = std::max(longest_, positions);
 }
 
-void expect_room(const RecordRequest& request,
-                 const workload::Prompt& prompt,
-                 std::int64_t index,
-                 std::int32_t max_positions) {
-    const Position question = prompt.prompt_len - prompt.context_len;
-    refuse_beyond(max_positions,
-                  "sequence " + std::to_string(index) + " (" + prompt.task + ")",
-                  prompt.context_len,
-                  std::to_string(question) + " of question",
-                  question,
-                  request.recording.max_new_tokens);
-    if (request.recording.replay)
-        refuse_beyond(max_positions,
-                      "the second pass of sequence " + std::to_string(index),
-                      prompt.context_len,
-                      std::to_string(SecondPass::longest_instruction) + " of instruction",
-                      SecondPass::longest_instruction,
-                      std::min(prompt.context_len, SecondPass::piece));
+std::string Room::warning() const {
+    if (beyond_ == 0)
+        return {};
+    return std::to_string(beyond_) + (beyond_ == 1 ? " sequence" : " sequences") +
+           " may become longer, with question and answer, than the " +
+           std::to_string(config_.max_positions) +
+           " positions that the model was trained for (max_position_embeddings): up to " +
+           std::to_string(longest_) +
+           ". It runs on with positions it has never seen, and its answers may be worse";
+}
+
+std::int64_t positions_of(const RecordRequest& request, const workload::Prompt& prompt) {
+    const std::int64_t answered =
+        std::int64_t{prompt.prompt_len} + request.recording.max_new_tokens;
+    if (!request.recording.replay)
+        return answered;
+    const std::int64_t repeated = std::int64_t{prompt.context_len} +
+                                  SecondPass::longest_instruction +
+                                  std::min(prompt.context_len, SecondPass::piece);
+    return std::max(answered, repeated);
 }
 
 }  // namespace kvtape

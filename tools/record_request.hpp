@@ -1,5 +1,6 @@
 #pragma once
 
+#include "model/config.hpp"
 #include "tools/device.hpp"
 #include "tools/recording.hpp"
 #include "tools/verb.hpp"
@@ -40,13 +41,25 @@ void declare_record(boost::program_options::options_description& own,
 /// Reads them. What cannot work is a usage error; an output that cannot be written an io error.
 RecordRequest read_record_request(const Invocation& invocation);
 
-/// Refuses with a usage error, before any document is made, a length that leaves the model no
-/// position for the question and the answer.
-void expect_room(const RecordRequest& request, std::int32_t max_positions);
-/// The same for a finished prompt, `index` of the request.
-void expect_room(const RecordRequest& request,
-                 const workload::Prompt& prompt,
-                 std::int64_t index,
-                 std::int32_t max_positions);
+/// What a request asks of the positions that a model was trained for.
+class Room {
+  public:
+    explicit Room(const model::Config& config) : config_(config) {}
+
+    /// Counts a sequence that may become this long. A model that cannot run so far is refused with
+    /// a format error that names `what`.
+    void expect(const std::string& what, std::int64_t positions);
+    /// One line on the sequences that are longer than the model's positions, and what happens to
+    /// them; empty where there are none.
+    std::string warning() const;
+
+  private:
+    const model::Config& config_;
+    std::int64_t beyond_ = 0;
+    std::int64_t longest_ = 0;
+};
+
+/// The positions that a prompt may take, with its answer and its second pass.
+std::int64_t positions_of(const RecordRequest& request, const workload::Prompt& prompt);
 
 }  // namespace kvtape

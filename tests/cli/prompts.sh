@@ -40,6 +40,30 @@ expect_success record --prompts qa1.jsonl --format babilong --template '{context
     --threads 2 --quiet --json --out own.kvtape.h5
 grep -q '"template":"own"' stdout || complain 'the template is not in the summary'
 
+# Beyond the positions of the model it goes on, and says so once.
+mkdir short
+cp "$here"/../../data/needle-model/{tokenizer.json,lexicon.json,model.safetensors} short
+sed 's/"max_position_embeddings": [0-9]*/"max_position_embeddings": 100/' \
+    "$here/../../data/needle-model/config.json" >short/config.json
+long=(--workload passkey:digits=5 --sequences 2 --threads 2 --max-new-tokens 8)
+expect_success record --model short "${long[@]}" --length 96 --out long.kvtape.h5
+grep -q '^kvtape: 2 sequences may become longer.* 100 positions.*: up to 1[0-9][0-9]\.' stderr ||
+    complain "no warning of positions beyond the model's: $(cat stderr)"
+expect_success live --model short --like long.kvtape.h5 --policy knorm --budget 50% --max-new-tokens 8 --out long
+expect_refusal 2 "exceed the model's 100 positions" live --model short --like long.kvtape.h5 --policy knorm \
+    --budget 25% --max-new-tokens 9 --out long
+expect_success record --model short "${long[@]}" --length 64 --quiet --out fits.kvtape.h5
+[[ ! -s stderr ]] || complain "a warning of nothing: $(cat stderr)"
+python3 - <<'PYTHON'
+import json
+
+config = json.load(open("short/config.json"))
+config["rope_scaling"] = {"rope_type": "dynamic", "factor": 2.0}
+json.dump(config, open("short/config.json", "w"))
+PYTHON
+expect_refusal 3 'recording sequence 0 .passkey.*"dynamic"' \
+    record --model short "${long[@]}" --length 96 --out none.kvtape.h5
+
 # What cannot work says so before anything runs.
 echo '{"context": "a b", "question": "q", "needles": ["c d"]}' >needle.jsonl
 expect_refusal 3 "needle.jsonl, line 1: it has a needle that is not in its context: 'c d'" \

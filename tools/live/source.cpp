@@ -119,7 +119,7 @@ void expect_runnable(const Source& source,
     for (const std::int32_t index : sequences) {
         const SequenceInfo& sequence = source.sequence(index);
         const std::int64_t longest = std::int64_t{sequence.prompt_len} + max_new_tokens;
-        if (config.max_positions > 0 && longest > config.max_positions)
+        if (longest > std::max(config.max_positions, sequence.length()))
             throw usage_error("running sequence " + sequence.name + " live: its prompt of " +
                               std::to_string(sequence.prompt_len) + " tokens and " +
                               std::to_string(max_new_tokens) + " new ones exceed the model's " +

@@ -39,7 +39,7 @@ class Source final : public Trace {
 
 /// Refuses, before anything runs, sequences that the model cannot run compressed: usage errors that
 /// name the first one. A layer with a sliding window shorter than a sequence forgets by itself, and
-/// a prompt with its answer must fit the model's positions.
+/// a prompt with its answer must fit the model's positions, unless the recording went as far.
 void expect_runnable(const Source& source,
                      const std::vector<std::int32_t>& sequences,
                      const model::Transformer& model,

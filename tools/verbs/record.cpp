@@ -186,9 +186,10 @@ int run(const Invocation& invocation) {
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     const RecordRequest request = read_record_request(invocation);
     const model::Config config = model::Config::load(request.model / "config.json");
-    expect_room(request, config.max_positions);
     const model::Tokenizer tokenizer = model::Tokenizer::load(request.model / "tokenizer.json");
-    const PromptSource prompts(request, tokenizer, config.max_positions);
+    const PromptSource prompts(request, tokenizer, config);
+    if (!prompts.warning().empty() && !invocation.common.quiet)
+        std::cerr << "kvtape: " << prompts.warning() << '\n';
     const std::unique_ptr<model::Backend> backend =
         make_backend(request.device, config.stored_type, request.recording.threads);
     model::Transformer model = model::Transformer::load(request.model, *backend);
