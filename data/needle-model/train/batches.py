@@ -43,6 +43,14 @@ def pass_key_facts(random, _):
     return draw_facts(random, keys=random.randint(0, 1), passkey=random.choice([5, 8, 16, 16]))
 
 
+def small_facts(random, length):
+    """Pass keys of up to an eighth of the document and a few numbers: the diet of the small model."""
+    if random.random() < 0.35:
+        return draw_facts(random, keys=random.randint(1, 6))
+    longest = [64] if length >= 512 else []
+    return draw_facts(random, keys=random.randint(0, 2), passkey=random.choice([5, 8, 16, 32, *longest]))
+
+
 def facts_with_questions(random, length, draw):
     while True:
         facts = draw(random, length)

@@ -1,6 +1,10 @@
 """Greedy accuracy by task and context length, as the table of ../README.md, with 95 % intervals.
 
     python evaluate.py --model .. --lengths 512,1024 --documents 20
+    python evaluate.py --lengths 8192 --documents 100 --csv answers.csv
+
+With --csv every document becomes a row as soon as it is judged, and the same command continues a
+run that was stopped.
 
 A document counts as right when every token of the answer up to the end of its value is the arg-max
 given the true prefix, which is the same as greedy decoding reproducing the answer. Computed in
@@ -8,9 +12,12 @@ float32 by transformers.
 """
 
 import argparse
+import csv
 import math
 import random
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer
@@ -33,6 +40,18 @@ TASKS = {
 ASKED = {"multikey": "key", "variable": "variable2"}
 
 
+HEADER = ["task", "length", "document", "depth", "right"]
+
+
+class Document(NamedTuple):
+    """Token ids of a context, a question and its answer; the tokens that must come out right (the
+    answer up to the end of its value); and how deep in the context the first fact lies, 0 to 1."""
+
+    ids: list
+    judged: range
+    depth: float
+
+
 def asked_question(source, task):
     """Facts of the task and one question of its kind."""
     kind = task.split(":")[0]
@@ -52,25 +71,27 @@ def filler(source, room, tokenizer):
 
 
 def document(source, task, length, tokenizer):
-    """Token ids of a context of `length` tokens (to within a sentence), a question and its answer,
-    and the range of tokens that must come out right: the answer up to the end of its value."""
+    """A document of `length` tokens, to within a sentence."""
     facts, asked = asked_question(source, task)
     needles = tokenizer.encode(" ".join(facts.loose + facts.ordered))
     sentences = weave(source, facts, filler(source, length - len(needles.ids), tokenizer))
-    prompt = "<s>" + " ".join(sentences) + question_text(asked.question)
+    context = " ".join(sentences)
+    prompt = "<s>" + context + question_text(asked.question)
     answer = answer_text(asked.answer)
     end = len(prompt) + answer.rindex(asked.value) + len(asked.value)
     encoded = tokenizer.encode(prompt + answer)
     judged = [token for token, (first, last) in enumerate(encoded.offsets)
               if last > len(prompt) and first < end]
-    return encoded.ids, range(judged[0], judged[-1] + 1)
+    depth = min(context.index(sentence) for sentence in asked.support) / len(context)
+    return Document(encoded.ids, range(judged[0], judged[-1] + 1), depth)
 
 
-def is_right(predict, ids, judged):
+def is_right(predict, drawn):
     """Whether the logits that `predict` gives for token ids [1, time] name every judged token."""
+    first, last = drawn.judged.start, drawn.judged.stop
     with torch.no_grad():
-        logits = predict(torch.tensor([ids]))[0, judged.start - 1:judged.stop - 1]
-    return torch.equal(logits.argmax(-1).cpu(), torch.tensor(ids[judged.start:judged.stop]))
+        logits = predict(torch.tensor([drawn.ids]))[0, first - 1:last - 1]
+    return torch.equal(logits.argmax(-1).cpu(), torch.tensor(drawn.ids[first:last]))
 
 
 def wilson(right, count, z=1.96):
@@ -79,6 +100,49 @@ def wilson(right, count, z=1.96):
     middle = share + z * z / (2 * count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return (middle - half) / (1 + z * z / count), (middle + half) / (1 + z * z / count)
+
+
+class Answers:
+    """Which documents were answered right, kept in a CSV file if there is one."""
+
+    def __init__(self, path):
+        self.path, self.rows = path, []
+        if path and path.exists():
+            with path.open(newline="") as file:
+                rows = csv.DictReader(file)
+                if rows.fieldnames != HEADER:
+                    raise ValueError(f"{path} does not begin with {','.join(HEADER)}; choose another --csv")
+                self.rows = [(row["task"], int(row["length"]), int(row["document"]),
+                              float(row["depth"]), int(row["right"])) for row in rows]
+        elif path:
+            path.write_text(",".join(HEADER) + "\n")
+
+    def of(self, task, length):
+        """(depth, right) of every document judged so far."""
+        return [row[3:] for row in self.rows if row[:2] == (task, length)]
+
+    def add(self, task, length, number, depth, right):
+        row = (task, length, number, round(depth, 4), int(right))
+        self.rows.append(row)
+        if self.path:
+            with self.path.open("a", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerow(row)
+
+
+def judge(answers, task, length, arguments, predict, tokenizer):
+    """Judges the documents of one cell that were not judged yet."""
+    source = random.Random(f"{arguments.seed}/{task}/{length}")
+    judged = len(answers.of(task, length))
+    for number in range(arguments.documents):
+        drawn = document(source, task, length, tokenizer)
+        if number >= judged:
+            answers.add(task, length, number, drawn.depth, is_right(predict, drawn))
+
+
+def by_depth(judged):
+    """Right and all documents whose fact lies in each fifth of the context."""
+    fifths = [[right for depth, right in judged if min(4, int(depth * 5)) == fifth] for fifth in range(5)]
+    return " ".join(f"{sum(part)}/{len(part)}" for part in fifths)
 
 
 def fits(task, length):
@@ -93,12 +157,17 @@ def parse_arguments():
     parser.add_argument("--documents", type=int, default=40, help="per task and length")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="TASK")
     parser.add_argument("--seed", type=int, default=1234)
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="keeps every answer, and continues")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     return parser.parse_args()
 
 
 def main():
     arguments = parse_arguments()
+    try:
+        answers = Answers(arguments.csv)
+    except ValueError as problem:
+        sys.exit(f"evaluate.py: {problem}")
     model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32)
     model = model.eval().to(arguments.device)
     tokenizer = Tokenizer.from_file(arguments.model + "/tokenizer.json")
@@ -110,12 +179,13 @@ def main():
         for task in arguments.tasks:
             if not fits(task, length):
                 continue
-            source = random.Random(f"{arguments.seed}/{task}/{length}")
-            count = arguments.documents
-            right = sum(is_right(predict, *document(source, task, length, tokenizer)) for _ in range(count))
+            judge(answers, task, length, arguments, predict, tokenizer)
+            judged = answers.of(task, length)[:arguments.documents]
+            right, count = sum(found for _, found in judged), len(judged)
             low, high = wilson(right, count)
             share = f"{right / count:.2f} [{low:.2f}, {high:.2f}]"
-            print(f"{length:6d} {task:22s} {right:3d}/{count}  {share}", flush=True)
+            print(f"{length:6d} {task:22s} {right:3d}/{count}  {share}  by depth {by_depth(judged)}",
+                  flush=True)
 
 
 if __name__ == "__main__":

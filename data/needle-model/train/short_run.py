@@ -16,10 +16,13 @@ import torch
 
 import batches
 from evaluate import document, is_right, wilson
-from train import Phase, Trainer
+from initialisation import initialise
+from network import Shape
+from train import Phase, Plan, Trainer
 
 LENGTH = 256
-RECIPE = [Phase(LENGTH, 24, 1000, 1.5e-3, 1.5e-3)]
+PLAN = Plan(
+    Shape(), initialise, batches.pass_key_facts, [Phase(LENGTH, 24, 1000, 1.5e-3, 1.5e-3)])
 TASK = "passkey:digits=16"
 DOCUMENTS = 40
 STEPS_PER_LINE = 10
@@ -44,8 +47,8 @@ def right_answers(trainer):
             return trainer.model(ids)
 
     source = random.Random(f"{TASK}/{LENGTH}")
-    drawn = (document(source, TASK, LENGTH, trainer.tokenizer) for _ in range(DOCUMENTS))
-    return sum(is_right(predict, ids, judged) for ids, judged in drawn)
+    return sum(
+        is_right(predict, document(source, TASK, LENGTH, trainer.tokenizer)) for _ in range(DOCUMENTS))
 
 
 def mean(values):
@@ -57,7 +60,7 @@ def main():
     parser.add_argument("--cpu-seconds", type=float, default=540.0)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
-    trainer = Trainer(RECIPE, seed=7, draw=batches.pass_key_facts, compiled=False)
+    trainer = Trainer(PLAN, seed=7, compiled=False)
     losses = train(trainer, arguments.cpu_seconds)
     if len(losses) < 2 * LOSSES:
         sys.exit(f"short_run.py: only {len(losses)} steps in {arguments.cpu_seconds:.0f} s")

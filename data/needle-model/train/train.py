@@ -2,8 +2,10 @@
 
     python train.py --out needle-model              # the whole recipe
     python train.py --out try --scale 0.1           # a tenth of the steps
+    python train.py --out small --model small       # two layers that find pass keys
 
 The same command continues a run that was stopped: DIR/checkpoint.pt is written every 50 steps.
+DIR/losses.csv has the loss of every step.
 
 Three things make this feasible on two cores: the initialisation (initialisation.py), a curriculum
 of lengths with one fixed number of tokens a step, and a loss on the answers (batches.py).
@@ -14,6 +16,8 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +31,8 @@ import batches
 from export import TOKENIZER_FILE, export
 from initialisation import initialise
 from network import NeedleModel, Shape
+from ngrams import Rooms
+from ngrams import initialise as initialise_with_ngrams
 
 
 class Phase(NamedTuple):
@@ -51,6 +57,27 @@ RECIPE = [
     Phase(4096, 3, 40, 3e-4, 1e-4),
     Phase(8192, 2, 14, 1e-4, 3e-5),
 ]
+
+
+class Plan(NamedTuple):
+    """What is trained: the shape, how it starts, on which facts and for how long."""
+
+    shape: Shape
+    initialise: Callable  # sets the weights of a new model
+    draw: Callable  # facts of a document
+    recipe: list
+
+
+SMALL_ROOMS = Rooms(token=slice(1, 112), ngram=slice(112, 160), fast_pairs=8, slow_pairs=18)
+PLANS = {
+    "needle": Plan(Shape(), initialise, batches.training_facts, RECIPE),
+    "small": Plan(
+        Shape(width=160, layers=2, mlp_width=128),
+        partial(initialise_with_ngrams, rooms=SMALL_ROOMS),
+        batches.small_facts,
+        [Phase(256, 16, 300, 1.5e-3, 1.0e-3), Phase(512, 8, 150, 1.0e-3, 1e-4)],
+    ),
+}
 WARM_UP = 30  # steps in which the learning rate rises
 STEPS_PER_CHECKPOINT = 50
 STEPS_PER_LINE = 25
@@ -71,19 +98,20 @@ def new_optimiser(model):
 class Trainer:
     """A model in training. The state is all that a later process needs to continue."""
 
-    def __init__(self, recipe, seed, device="cpu", draw=batches.training_facts, compiled=True):
+    def __init__(self, plan, seed, device="cpu", compiled=True):
         torch.manual_seed(seed)
-        self.recipe = recipe
+        self.recipe = plan.recipe
         self.seed = seed
         self.device = device
-        self.draw = draw
+        self.draw = plan.draw
         self.random = random.Random(seed)
         self.tokenizer = Tokenizer.from_file(str(TOKENIZER_FILE))
-        self.model = NeedleModel(Shape())
-        initialise(self.model)
+        self.model = NeedleModel(plan.shape)
+        plan.initialise(self.model)
         self.model.to(device)
         self.optimiser = new_optimiser(self.model)
         self.phase, self.step_of_phase, self.step, self.tokens = 0, 0, 0, 0
+        self.losses = []  # (step, tokens, length, loss)
         self.loss = torch.compile(self.plain_loss, dynamic=False) if compiled else self.plain_loss
 
     def plain_loss(self, ids, weights, targets):
@@ -126,6 +154,7 @@ class Trainer:
         self.optimiser.zero_grad()
         self.step += 1
         self.tokens += phase.batch * phase.length
+        self.losses.append((self.step, self.tokens, phase.length, loss.item()))
         self.step_of_phase += 1
         if self.step_of_phase == phase.steps:
             self.phase, self.step_of_phase = self.phase + 1, 0
@@ -140,21 +169,30 @@ class Trainer:
             "random": self.random.getstate(),
             "recipe": [tuple(phase) for phase in self.recipe],
             "seed": self.seed,
+            "losses": self.losses,
             "progress": (self.phase, self.step_of_phase, self.step, self.tokens),
         }
         unfinished = path.with_suffix(".partial")
         torch.save(state, unfinished)
         os.replace(unfinished, path)
+        write_losses(path.with_name("losses.csv"), self.losses)
 
     def restore(self, path):
         """Continues from a saved state; one of another recipe or seed is refused."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         if state["recipe"] != [tuple(phase) for phase in self.recipe] or state["seed"] != self.seed:
-            raise ValueError(f"{path} belongs to another --scale or --seed; choose another --out")
+            raise ValueError(f"{path} belongs to another --model, --scale or --seed; choose another --out")
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.random.setstate(state["random"])
+        self.losses = state.get("losses", [])
         self.phase, self.step_of_phase, self.step, self.tokens = state["progress"]
+
+
+def write_losses(path, losses):
+    """The loss of every step as CSV."""
+    rows = [f"{step},{tokens},{length},{loss:.4f}" for step, tokens, length, loss in losses]
+    path.write_text("\n".join(["step,tokens,length,loss", *rows]) + "\n")
 
 
 def train(trainer, out):
@@ -177,16 +215,20 @@ def train(trainer, out):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--model", default="needle", choices=list(PLANS), help="what to train")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every phase")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--eager", action="store_true", help="do without a compiler")
     return parser.parse_args()
 
 
 def main():
     arguments = parse_arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(scaled(RECIPE, arguments.scale), arguments.seed, arguments.device)
+    plan = PLANS[arguments.model]
+    plan = plan._replace(recipe=scaled(plan.recipe, arguments.scale))
+    trainer = Trainer(plan, arguments.seed, arguments.device, compiled=not arguments.eager)
     checkpoint = arguments.out / "checkpoint.pt"
     if checkpoint.exists():
         try:
