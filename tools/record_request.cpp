@@ -20,6 +20,7 @@ namespace {
 namespace options = boost::program_options;
 namespace fs = std::filesystem;
 
+constexpr std::int64_t longest_context = std::int64_t{1} << 20;
 constexpr std::int64_t most_tokens = std::int64_t{1} << 24;
 
 [[noreturn]] void refuse(const std::string& option,
@@ -209,7 +210,7 @@ RecordRequest read_record_request(const Invocation& invocation) {
         throw usage_error("nothing to record: give at least one --workload or --prompts");
     request.sequences = whole_number(invocation, "sequences", 1, most_sequences);
     request.documents.length =
-        static_cast<Position>(whole_number(invocation, "length", 1, most_tokens));
+        static_cast<Position>(whole_number(invocation, "length", 1, longest_context));
     if (!text("depth").empty())
         request.documents.depths = read_depths(text("depth"));
     request.documents.seed = invocation.common.seed;
