@@ -126,6 +126,10 @@ std::vector<TaskChoice> task_choices(std::span<const MeasuredResult> results) {
     for (const MeasuredResult& result : results)
         for (const auto& [name, sequence] : result.sequences)
             tasks.insert(sequence.summary.task);
+    if (tasks.size() > 1 && tasks.count("all") != 0)
+        throw format_error(
+            "analyzing: a task of the recording is named 'all', which in the tables is all tasks "
+            "together; record it under another name");
     std::vector<TaskChoice> choices;
     if (tasks.size() > 1)
         choices.push_back({.name = "all", .all = true});

@@ -53,7 +53,8 @@ struct TaskChoice {
         return all || sequence.summary.task == name;
     }
 };
-/// Over everything first (not where there is one task), then task by task.
+/// Over everything first (not where there is one task), then task by task. One of several tasks
+/// that is named `all` is a format error.
 std::vector<TaskChoice> task_choices(std::span<const MeasuredResult> results);
 
 /// The figures of the sequences that all of `results` hold with a defined one: [result][sequence].

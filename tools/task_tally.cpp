@@ -1,5 +1,7 @@
 #include "tools/task_tally.hpp"
 
+#include "tools/visible_text.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <iomanip>
@@ -42,7 +44,8 @@ void TaskTally::keep(const SequenceInfo& sequence) {
 
 std::string TaskTally::line() const {
     std::ostringstream text;
-    text << task << ": " << sequences << (sequences == 1 ? " sequence, " : " sequences, ");
+    text << visible_text(task) << ": " << sequences
+         << (sequences == 1 ? " sequence, " : " sequences, ");
     text << std::fixed << std::setprecision(2);
     if (judged > 0) {
         const ShareInterval interval = wilson_interval(right, judged);

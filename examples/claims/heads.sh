@@ -32,5 +32,6 @@ run verify kept live
 
 table 'Reading of the needle, head by head' readers replay
 table 'Heads that hold the needle, and how alike heads are' heads replay
+table 'How sparse heads are, and how redundant what they evict' differences replay h2o
 table 'Right answers when the best or the worst readers keep everything, all others 16 first and 64 latest tokens' \
     remembering kept live

@@ -10,11 +10,12 @@
     tables.py pairs REPLAY SPEC           SPEC against every other policy that kept the same
     tables.py sweep REPLAY PARAMETER      one parameter swept
     tables.py heads REPLAY                how alike heads are, and how many hold the needle
+    tables.py differences REPLAY SPEC     how sparse each head's attention is, and how much of what SPEC evicts could merge
     tables.py readers REPLAY              in how many heads the reading of the needle is concentrated
     tables.py remembering REPLAY LIVE     right answers by how many heads keep everything: of all policies, and of
                                           duo_attention:file=NAME in a column for each NAME
 
-REPLAY is a folder of `kvtape replay` (after `kvtape analyze` for bias, pairs, sweep and heads), LIVE one of `kvtape live`.
+REPLAY is a folder of `kvtape replay` (after `kvtape analyze` for bias, pairs, sweep, heads, differences), LIVE one of `kvtape live`.
 Intervals are at 95 %: those of kvtape's tables; Wilson's for counts of answers; for digits and readers (recall in the
 best readers too) a percentile bootstrap over sequences.
 """
@@ -232,11 +233,25 @@ def heads(folder):
         if row["layer"] == "" and row["kv_head"] == "":
             key = tuple(row[column] for column in (*RESULT, "query_source"))
             holding = total * mean([float(r["needle_intact_heads"]) for r in intact[key]])
-            alike = [f"{float(row[f'effective_heads_{kind}']):.2f}" for kind in ("kept", "keys", "values")]
+            alike = [estimate(row, f"effective_heads_{kind}") for kind in ("kept", "keys", "values")]
             lines.append([code(row["policy"]), row["budget"], f"{holding:.1f} of {total}",
                           estimate(row, "kept_jaccard"), *alike])
     show(["policy", "budget", "heads that hold the whole needle", "Jaccard of kept sets",
           "different heads: kept", "keys", "values"], sorted(lines))
+
+
+def differences(folder, policy):
+    rows = [row for row in rows_of(folder, "heads.csv") if row["policy"] == policy and row["kv_head"] != ""]
+    lines = []
+    for column, what in (("mass95", "share of the tokens with 95 % of the attention"),
+                         ("mergeable", f"share of what `{policy}` evicts that a kept token resembles")):
+        order = sorted((row for row in rows if row[column] != ""), key=lambda row: float(row[column]))
+        cells = []
+        for place in (0, len(order) // 2, len(order) - 1):
+            row = order[place]
+            cells.append(f"{estimate(row, column)}, layer {row['layer']} head {row['kv_head']}")
+        lines.append([what, *cells])
+    show(["figure", "the head with least", "the middle one", "the head with most"], lines)
 
 
 def readers(folder):
@@ -272,7 +287,8 @@ def remembering(replayed, live):
 
 
 COMMANDS = {function.__name__: function
-            for function in (kept, values, recall, answers, digits, bias, pairs, sweep, heads, readers, remembering)}
+            for function in (kept, values, recall, answers, digits, bias, pairs, sweep, heads, differences, readers,
+                          remembering)}
 
 
 def main():

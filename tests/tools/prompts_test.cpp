@@ -103,6 +103,7 @@ TEST_CASE("A line may ask several questions of one context", "[tools][prompts]")
     CHECK(says(R"({"context": "a", "question": "b", "questions": [{"question": "b"}]})",
                "both 'questions' and 'question'"));
     CHECK(says(R"({"context": "a", "question": "b", "task": ""})", "empty 'task'"));
+    CHECK(says(R"({"context": "a", "question": "b", "task": "all"})", "all tasks together"));
     CHECK(
         says(R"({"context": "a", "question": "b", "answer": [[1]]})", "neither text nor a number"));
 }

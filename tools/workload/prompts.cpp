@@ -31,6 +31,16 @@ std::string join(const std::vector<std::string>& answers, std::string_view by) {
     return text;
 }
 
+/// The name of the line's task. In the tables `all` is all tasks together.
+std::string task_of(const PromptLine& line, const char* standard) {
+    if (!line.has("task"))
+        return standard;
+    std::string task = line.needed_text("task");
+    if (task == "all")
+        line.refuse("has the 'task' \"all\", which the tables use for all tasks together");
+    return task;
+}
+
 /// A question of our own format, of `prompt`'s context.
 WrittenPrompt with_question(WrittenPrompt prompt, const PromptLine& asked) {
     if (!asked.has("question"))
@@ -47,7 +57,7 @@ std::vector<WrittenPrompt> read_own(const PromptLine& line) {
     line.expect_keys(line_keys);
     WrittenPrompt prompt;
     prompt.context = line.needed_text("context");
-    prompt.task = line.has("task") ? line.needed_text("task") : "prompts";
+    prompt.task = task_of(line, "prompts");
     if (!line.has("questions"))
         return {with_question(prompt, line)};
     for (const char* key : {"question", "answer", "answer_prefix"})
@@ -81,7 +91,7 @@ void split_input(const PromptLine& line, const std::string& input, WrittenPrompt
 
 std::vector<WrittenPrompt> read_ruler(const PromptLine& line) {
     WrittenPrompt prompt;
-    prompt.task = line.has("task") ? line.needed_text("task") : "ruler";
+    prompt.task = task_of(line, "ruler");
     if (line.has("input")) {
         split_input(line, line.needed_text("input"), prompt);
     } else {
@@ -143,7 +153,7 @@ std::vector<TextRange> facts_behind(const WrittenPrompt& prompt) {
 
 std::vector<WrittenPrompt> read_babilong(const PromptLine& line) {
     WrittenPrompt prompt;
-    prompt.task = line.has("task") ? line.needed_text("task") : "babilong";
+    prompt.task = task_of(line, "babilong");
     prompt.context = line.needed_text("input");
     prompt.question = line.needed_text("question");
     prompt.answer = line.needed_text("target");
