@@ -6,7 +6,7 @@
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import path from 'node:path';
-import { checkAnswer, checkManyCurves, checkPalette, checkTables } from './checks.mjs';
+import { checkAnswer, checkLongNames, checkManyCurves, checkPalette, checkTables } from './checks.mjs';
 import { expect, failures, image, kept, optionAt, text } from './support.mjs';
 
 const [modules, executablePath, page, blocks, hostile, images] = process.argv.slice(2);
@@ -27,9 +27,9 @@ async function opened(file, options) {
   return tab;
 }
 
-async function fits(tab, width) {
+async function fits(tab, width, place = 'the page') {
   const wide = await tab.evaluate(() => document.documentElement.scrollWidth);
-  expect(wide <= width, `at ${width} pixels the page is ${wide} wide`);
+  expect(wide <= width, `at ${width} pixels ${place} is ${wide} wide`);
 }
 
 async function checkCurves(tab) {
@@ -249,6 +249,7 @@ for (const [width, colorScheme] of [[1280, 'light'], [390, 'light'], [1280, 'dar
 for (const width of [1280, 390]) {
   const tab = await opened(hostile, { viewport: { width, height: 900 } });
   await fits(tab, width);
+  await checkLongNames(tab, (place) => fits(tab, width, place));
   await tab.locator('#strip-a').focus();
   await tab.keyboard.press('Home');
   for (let i = 0; i < 12; ++i) {

@@ -78,3 +78,27 @@ export async function checkTables(tab) {
   await tab.emulateMedia({ media: 'screen' });
   await tab.evaluate((open) => document.querySelectorAll('details').forEach((one, i) => { one.open = open[i]; }), beforehand);
 }
+
+// A task of 3,000 characters and a spec of many parameters, wherever they are shown or chosen, with
+// every table open: neither makes the page wider, and none of their characters is raw.
+export async function checkLongNames(tab, fits) {
+  const spec = 'adakv(snapkv:window=32,kernel=7,pool=max,group=before):alpha=0.2';
+  const beforehand = await tab.evaluate(() => [...document.querySelectorAll('details')].map((one) => one.open));
+  await tab.evaluate(() => document.querySelectorAll('details').forEach((one) => { one.open = true; }));
+  for (const [controls, place] of [['strip-controls', 0], ['pair-controls', 1]]) {
+    await optionAt(tab, controls, place).selectOption({ label: spec });
+    await fits(`with ${spec} chosen in ${controls}, the page`);
+  }
+  const task = optionAt(tab, 'curve-controls', 1);
+  await task.selectOption('0');
+  await fits('with the long task chosen, the page');
+  const [shown, whole] = await task.evaluate((select) => [select.selectedOptions[0].textContent, select.selectedOptions[0].title]);
+  expect(/^\[U\+202E\]task\u240aT+…T+$/.test(shown) && shown.length < 120, `the long task is shown as ${shown}`);
+  expect(whole.length > 3000, `the whole name of the long task has ${whole.length} characters`);
+  const raw = await tab.evaluate(() => [...document.querySelectorAll('main *')].filter((one) => !one.children.length && /[\u202e\n]/.test(one.textContent) && /TTT/.test(one.textContent)).length);
+  expect(raw === 0, `${raw} elements hold the long task as it is in the file`);
+  const wide = await tab.locator('.scroll').evaluateAll((all) => Math.max(...all.map((box) => box.scrollWidth)));
+  expect(wide < 3000, `a table is ${wide} pixels wide`);
+  await task.selectOption('-1');
+  await tab.evaluate((open) => document.querySelectorAll('details').forEach((one, i) => { one.open = open[i]; }), beforehand);
+}

@@ -50,13 +50,19 @@ import sys
 pieces = ["</script><script>window.ran=1</script>", "<img src=x onerror='window.ran=1'>", "\u202eright to left\u202c",
           "שלום", "😀👩‍👩‍👧", "\u0000\u001b[31m", "&lt;b id=x&gt;<b id=x>", "{{data}}", "W" * 2000, "\u2028\u2029", "--><!--"]
 needle = "The key is </script><script>window.ran=1</script> 4711."
+task = "\u202etask\n" + "T" * 3000
 context = " ".join(pieces) + " " + needle + " " + "The grass is green. " * 20
 with open(sys.argv[1], "w") as file:
-    print(json.dumps({"context": context, "question": "</script>?", "answer": "4711", "needles": [needle]}), file=file)
+    print(json.dumps({"context": context, "question": "</script>?", "answer": "4711", "needles": [needle], "task": task}), file=file)
 PYTHON
 quiet record --prompts "$work/hostile.jsonl" --max-new-tokens 8 --out "$work/hostile.kvtape.h5"
 hostile="$work/<img src=x onerror=window.ran=1>"
-quiet replay "$work/hostile.kvtape.h5" "${policies[@]}" --report --out "$hostile"
+long_spec='adakv(snapkv:window=32,kernel=7,pool=max,group=before):alpha=0.2'
+quiet replay "$work/hostile.kvtape.h5" "${policies[@]}" --policy "$long_spec" --curve --out "$hostile"
+quiet analyze "$hostile"
+quiet live --like "$work/hostile.kvtape.h5" --policy full --policy "$long_spec" --budget 10% --out "$hostile/live"
+quiet verify "$hostile" "$hostile/live"
+quiet report "$hostile"
 
 page=$work/plain/report.html
 [[ -z $images ]] || page=$here/../../out/demo/report.html

@@ -3,6 +3,7 @@
 #include "tools/report/finding.hpp"
 #include "tools/report/optional_table.hpp"
 #include "tools/report/tables.hpp"
+#include "tools/visible_text.hpp"
 
 #include <optional>
 
@@ -71,13 +72,24 @@ Json weights(const Recall& recall) {
     return json;
 }
 
+/// Names of tasks and sequences may hold what moves a cursor or turns a line round: every text as
+/// `visible_text`.
+Json visible(Json texts) {
+    if (texts.is_string())
+        return visible_text(texts.get_ref<const std::string&>());
+    if (texts.is_structured())
+        for (Json& part : texts)
+            part = visible(std::move(part));
+    return texts;
+}
+
 }  // namespace
 
 Json page_data(Sources& sources, const StripLimits& limits) {
     const Recall& recall = sources.recall;
     Json data{{"series", recall.series},
-              {"tasks", recall.tasks},
-              {"sequences", recall.sequences},
+              {"tasks", visible(recall.tasks)},
+              {"sequences", visible(recall.sequences)},
               {"layers", recall.layers},
               {"heads", recall.heads},
               {"weight", weights(recall)},
@@ -88,7 +100,7 @@ Json page_data(Sources& sources, const StripLimits& limits) {
         data["cells"].push_back(cell_json(recall, recall.cells[i], sources.files[i]));
     data["curves"] = curves(sources);
     data["accuracy"] = accuracy(sources);
-    data["live"] = live_tables(sources);
+    data["live"] = visible(live_tables(sources));
     data["analysis"] = analysis(sources);
     return data;
 }

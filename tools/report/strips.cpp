@@ -220,7 +220,7 @@ Position tokens_of(const Sources& sources, std::size_t sequence) {
 
 Json about(const Sources& sources, std::size_t sequence, const StripLimits& limits) {
     const Recall& recall = sources.recall;
-    Json json{{"name", recall.sequences[sequence]},
+    Json json{{"name", visible_text(recall.sequences[sequence])},
               {"task", recall.task_of[sequence]},
               {"tokens", tokens_of(sources, sequence)},
               {"words", Json::array()}};

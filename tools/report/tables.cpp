@@ -2,6 +2,7 @@
 
 #include "analyze/csv_table.hpp"
 #include "tools/report/optional_table.hpp"
+#include "tools/visible_text.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -107,7 +108,7 @@ Json read_curves(const fs::path& path, const Recall& recall) {
     }
     Json json(recall.series.size(), Json::object());
     for (const auto& [name, curve] : found)
-        json[name.first][name.second] = curve_json(curve);
+        json[name.first][visible_text(name.second)] = curve_json(curve);
     return json;
 }
 

@@ -79,19 +79,26 @@ const budgets = (() => {
 const cellAt = (series, budget) =>
   data.cells.findIndex((cell) => cell.series === series && cell.budget === budgets[budget]);
 
+// A name as a list of choices can show it. Policies that differ in one parameter differ at the end.
+const shortened = (text) => {
+  const characters = [...text];
+  return characters.length <= 100 ? text : `${characters.slice(0, 60).join('')}…${characters.slice(-38).join('')}`;
+};
+
 // A labelled choice. `options` are [value, text] pairs.
 function selector(label, options, value, changed) {
   const select = element('select', { onchange: () => changed(select.value) });
-  for (const [key, text] of options) select.append(element('option', { value: String(key) }, text));
+  for (const [key, text] of options) select.append(element('option', { value: String(key), title: text === shortened(text) ? '' : text }, shortened(text)));
   select.value = String(value);
   return element('label', {}, label, select);
 }
 
 // Rows as a table; the first cell of each is its head. Cells are text, or [text, onclick].
 function table(columns, rows, caption) {
-  const head = element('tr', {}, ...columns.map((column) => element('th', { scope: 'col' }, column)));
+  const cell = (name, text, properties) => element(name, { ...properties, className: String(text).length > 40 ? 'long' : '' }, text);
+  const head = element('tr', {}, ...columns.map((column) => cell('th', column, { scope: 'col' })));
   const body = element('tbody', {}, ...rows.map((row) => element('tr', {},
-    ...row.map((text, i) => element(i === 0 ? 'th' : 'td', i === 0 ? { scope: 'row' } : {}, text)))));
+    ...row.map((text, i) => (i === 0 ? cell('th', text, { scope: 'row' }) : cell('td', text))))));
   const made = element('table', {}, element('thead', {}, head), body);
   if (caption) made.prepend(element('caption', {}, caption));
   const box = element('div', { className: 'scroll', tabIndex: 0, role: 'region', ariaLabel: caption || columns[0] }, made);
