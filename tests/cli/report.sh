@@ -90,18 +90,38 @@ echo 'a,b' >foreign/recall.csv
 expect_refusal 3 "no column 'policy'; it is of another version" report foreign
 expect_absent empty/report.html foreign/report.html
 
+# Answers are those of the same queries.
+expect_success record --workload passkey:digits=5 --length 256 --sequences 2 --seed 3 --out asked.kvtape.h5 --quiet
+expect_success live --like asked.kvtape.h5 --policy snapkv --budget 25% --query-source question --max-new-tokens 4 --out asked --quiet
+for source in agnostic question; do
+    expect_success replay asked.kvtape.h5 --policy snapkv --budget 25% --query-source "$source" --out "$source" --quiet
+    expect_success report "$source" --live asked --quiet
+done
+grep -F 'class=answer>' question/report.html | grep -q ' of 2</b>.* questions right with <b>snapkv</b>' || complain 'live answers are not shown'
+! grep -F 'class=answer>' agnostic/report.html | grep -qF ' of 2</b>' || complain 'live answers are shown of other queries'
+
 # Answers of nothing, or of another recording, are not shown; results that nobody analyzed are named.
 expect_success report all --live absent --out answers.html
+cp stderr less_stderr
 grep -q 'absent holds neither answers\.csv nor agreement\.csv' stderr || complain "a live directory that is not there: $(cat stderr)"
 expect_success record --workload passkey:digits=5 --length 256 --sequences 1 --seed 9 --out other.kvtape.h5 --quiet
 expect_success live --like other.kvtape.h5 --policy full --budget 10% --max-new-tokens 4 --out other --quiet
 expect_success report all --live other --out answers.html --overwrite
 grep -q 'Answers of the running model are left out: other belongs to the trace' stderr ||
     complain "answers of another recording: $(cat stderr)"
+# Another recording is left out, not the results; so is the stray decision file among them.
 expect_success report all --trace other.kvtape.h5 --out answers.html --overwrite
-[[ $(grep -c 'Decisions of .* left out' stderr) == 1 ]] || complain "another recording: $(cat stderr)"
-grep -q 'Decisions of .* and of 11 further results are left out: they belong to the trace' stderr ||
+[[ $(grep -c 'left out' stderr) == $(($(grep -c 'left out' less_stderr) + 1)) ]] || complain "another recording: $(cat stderr)"
+grep -q 'Token texts and needles are left out: the recording is .*, which the results do not fit' stderr ||
     complain "another recording: $(cat stderr)"
+grep -q 'Fingerprints of the decisions.*snapkv at 10%' answers.html || complain 'results are left out with another recording'
+! grep -q 'its fingerprint' answers.html || complain 'the page tells of another recording'
+expect_success replay other.kvtape.h5 --policy snapkv --policy h2o --budget 10% --out stray --quiet
+cp -r all strays
+cp stray/{snapkv,h2o}@10-.prefill.agnostic.decisions.h5 strays
+expect_success report strays --out strays.html
+grep -qE 'Decisions of (snapkv|h2o) at 10% and of 1 further results are left out: they belong to the trace' stderr ||
+    complain "stray decision files: $(cat stderr)"
 expect_success analyze looked
 expect_success replay "$small" --policy knorm --budget 10% --out looked
 expect_success report looked --out looked.html

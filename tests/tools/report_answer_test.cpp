@@ -21,13 +21,14 @@ void add(Sources& sources,
          const std::string& budget,
          double share,
          const std::vector<double>& recall,
-         const std::string& schedule = "prefill") {
+         const std::string& schedule = "prefill",
+         const std::string& source = "agnostic") {
     Recall& all = sources.recall;
     Cell cell{.policy = policy,
               .parameters = "{}",
               .budget = budget,
               .schedule = schedule,
-              .query_source = "agnostic",
+              .query_source = source,
               .series = all.series.size(),
               .sequences = {},
               .heads = {}};
@@ -51,7 +52,12 @@ std::string name(const Sources& sources, std::size_t cell) {
 }
 
 LiveAnswers answered(const std::string& policy, const std::string& budget, Share share) {
-    return {.policy = policy, .budget = budget, .schedule = "prefill", .all = share, .by_task = {}};
+    return {.policy = policy,
+            .budget = budget,
+            .schedule = "prefill",
+            .query_source = "agnostic",
+            .all = share,
+            .by_task = {}};
 }
 
 }  // namespace
@@ -148,6 +154,20 @@ TEST_CASE("the answer says what the running model answered, with an interval whe
     CHECK_THAT(answer_html(sources), Contains("with the whole cache"));
 }
 
+TEST_CASE("answers under other queries are not those of a result", "[tools][report]") {
+    Sources sources;
+    add(sources, "snapkv", "10%", 0.1, around(0.6), "prefill", "question");
+    sources.answers = {answered("snapkv", "10%", {.right = 12, .judged = 12}),
+                       answered("full", "10%", {.right = 11, .judged = 12})};
+    CHECK_THAT(answer_html(sources), !Contains("of 12"));
+    LiveAnswers asked = answered("snapkv", "10%", {.right = 3, .judged = 12});
+    asked.query_source = "question";
+    sources.answers.push_back(asked);
+    CHECK_THAT(answer_html(sources),
+               Contains("<b>3 of 12</b>") && !Contains("<b>12 of 12</b>") &&
+                   Contains("<b>11 of 12</b>") && Contains("with the whole cache"));
+}
+
 TEST_CASE("answers are read by policy and budget, and those that nothing judges left out",
           "[tools][report]") {
     const Folder folder;
@@ -157,14 +177,28 @@ TEST_CASE("answers are read by policy and budget, and those that nothing judges 
                     "snapkv,5%,prefill,0,passkey,0\nsnapkv,5%,prefill,1,where,1\n"
                     "full,5%,prefill,0,passkey,-1\nsnapkv,5%,prefill,2,where,1\n"
                     "full,5%,prefill,1,where,\n");
-    const std::vector<LiveAnswers> answers = read_answers(folder / "answers.csv");
+    const std::string index = "policy,budget,schedule,query_source\n";
+    write_bytes(folder / "index.csv",
+                index + "full,5%,prefill,agnostic\nsnapkv,5%,prefill,question\n");
+    const std::vector<LiveAnswers> answers = read_answers(folder / "");
     REQUIRE(answers.size() == 1);
+    CHECK(answers[0].query_source == "question");
     CHECK(answers[0].all.right == 2);
     CHECK(answers[0].all.judged == 3);
     CHECK(answers[0].by_task.at("passkey").interval().mean == 0.0);
     CHECK(answers[0].by_task.at("passkey").interval().high == Approx(0.7935).margin(1e-4));
     CHECK(answers[0].by_task.at("where").interval().low == Approx(0.3424).margin(1e-4));
     write_bytes(folder / "answers.csv", head + "snapkv,5%,prefill,0,passkey,0.5\n");
-    CHECK_THROWS_WITH(read_answers(folder / "answers.csv"),
+    CHECK_THROWS_WITH(read_answers(folder / ""),
                       Contains("correct of record 1 is '0.5', expected 1, 0 or -1"));
+    write_bytes(folder / "answers.csv", head + "snapkv,5%,prefill,0,passkey,1\n");
+    write_bytes(folder / "index.csv", index + "full,5%,prefill,agnostic\n");
+    CHECK_THROWS_WITH(read_answers(folder / ""),
+                      Contains("does not know snapkv at 5%, prefill; run kvtape live again"));
+    write_bytes(folder / "index.csv",
+                index + "snapkv,5%,prefill,agnostic\nsnapkv,5%,prefill,question\n");
+    CHECK_THROWS_WITH(read_answers(folder / ""),
+                      Contains("snapkv at 5%, prefill with the queries agnostic and question"));
+    std::filesystem::remove(folder / "index.csv");
+    CHECK_THROWS_WITH(read_answers(folder / ""), Contains("index.csv"));
 }

@@ -2,12 +2,10 @@
 #include "tests/support/catch.hpp"
 #include "tests/trace/samples.hpp"
 #include "tools/report/data.hpp"
-#include "tools/report/optional_table.hpp"
 #include "tools/report/page.hpp"
 #include "trace/decisions.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 using namespace kvtape;
@@ -125,21 +123,6 @@ bool has_note(const report::Sources& sources, const std::string& part) {
 
 }  // namespace
 
-TEST_CASE("data inside a script element cannot end it", "[tools][report]") {
-    const std::string hostile = "</script><!--<script>&amp;\u2028\u2029\"\\";
-    const std::string safe = report::script_safe(Json{{hostile, hostile}});
-    CHECK(safe.find_first_of("<>&") == std::string::npos);
-    CHECK(count(safe, "\u2028") + count(safe, "\u2029") == 0);
-    CHECK(Json::parse(safe)[hostile] == hostile);
-}
-
-TEST_CASE("token texts are visible and short", "[tools][report]") {
-    CHECK(report::token_text(std::string_view("a\0b\u202ec\u0627😀", 13), 96) ==
-          "a\u2400b[U+202E]c\u0627😀");
-    CHECK(report::token_text(std::string(10'000, 'x'), 8) == "xxxxxxxx… (10000 bytes)");
-    CHECK(report::token_text("😀😀😀", 6) == "😀… (12 bytes)");
-}
-
 TEST_CASE("hostile text reaches the page as data alone", "[tools][report]") {
     const std::string harmless = Results("it ").page();
     for (const std::string& text : {std::string("</script><script>alert(1)</script>"),
@@ -184,6 +167,8 @@ TEST_CASE("what is absent or damaged is left out of the page and named", "[tools
 
     results.write_decisions("a.decisions.h5", std::string(32, '0'));
     CHECK(has_note(results.sources(), "they belong to the trace 00000000"));
+    CHECK(results.sources().files[0].decisions != nullptr);
+    CHECK(results.sources().trace == nullptr);
     write_bytes(results.path("a.decisions.h5"), "damaged");
     CHECK(has_note(results.sources(), "Decisions of snapkv at 25% are left out"));
     std::filesystem::remove(results.path("a.decisions.h5"));
@@ -207,6 +192,28 @@ TEST_CASE("what is absent or damaged is left out of the page and named", "[tools
     CHECK_THROWS_WITH(results.sources(), Contains("it holds no results (no recall.csv)"));
     CHECK_THROWS_WITH(report::open_sources({.directory = "/absent", .trace = {}, .live = {}}),
                       Contains("there is no such directory"));
+}
+
+TEST_CASE("agreement is shown by policy, budget, schedule and queries", "[tools][report]") {
+    const Results results("it ");
+    write_bytes(results.path("agreement.csv"),
+                "policy,budget,schedule,query_source,jaccard\n"
+                "snapkv,25%,prefill,agnostic,0.5\nsnapkv,25%,prefill,agnostic,1\n"
+                "snapkv,25%,prefill,question,0.25\n");
+    report::Sources sources = results.sources();
+    const Json rows = report::page_data(sources)["live"]["agreement"]["rows"];
+    REQUIRE(rows.size() == 2);
+    CHECK(rows[0] == Json::array({"snapkv", "25%", "prefill", "agnostic", 0.75, 0.5}));
+    CHECK(rows[1] == Json::array({"snapkv", "25%", "prefill", "question", 0.25, 0.25}));
+}
+
+TEST_CASE("results that were analyzed with other queries are named", "[tools][report]") {
+    const Results results("it ");
+    const std::string head = "policy,budget,schedule,query_source\n";
+    write_bytes(results.path("bias.csv"), head + "snapkv,25%,prefill,agnostic\n");
+    CHECK_FALSE(has_note(results.sources(), "Not among the analyzed results"));
+    write_bytes(results.path("bias.csv"), head + "snapkv,25%,prefill,question\n");
+    CHECK(has_note(results.sources(), "Not among the analyzed results: snapkv at 25%"));
 }
 
 TEST_CASE("tables of analyze reach the page by layer and head", "[tools][report]") {
@@ -262,13 +269,6 @@ TEST_CASE("pairs reach the page by recall first, over all tasks", "[tools][repor
     CHECK(compare["rows"][0][9] == "needle_recall_weighted");
     CHECK(compare["rows"][1][9] == "mass_kept");
     CHECK(compare["left_out"] == 0);
-}
-
-TEST_CASE("figures of a page round to two decimals as they would at once", "[tools][report]") {
-    CHECK(report::rounded(0.0648) == 0.06480);
-    CHECK(report::rounded(0.1234) == 0.123);
-    CHECK(report::rounded(-0.3049) == -0.3049);
-    CHECK(report::rounded(std::nan("")).is_null());
 }
 
 TEST_CASE("decisions that do not fit are left out head by head", "[tools][report]") {

@@ -57,11 +57,13 @@ std::string runner_up(const Recall& recall, const Finding& finding) {
            with_bounds(finding.rival_mean) + ", and " + verdict(finding.difference) + ".";
 }
 
+/// The answers with the same policy, budget, schedule and queries. None vote where all is kept.
 const LiveAnswers* live_of(const Sources& sources, const Cell& cell) {
     const auto found =
         std::find_if(sources.answers.begin(), sources.answers.end(), [&](const LiveAnswers& one) {
             return one.policy == cell.policy && one.budget == cell.budget &&
-                   one.schedule == cell.schedule;
+                   one.schedule == cell.schedule &&
+                   (one.query_source == cell.query_source || cell.policy == "full");
         });
     return found == sources.answers.end() ? nullptr : &*found;
 }

@@ -19,15 +19,17 @@ struct Share {
     Interval interval() const;
 };
 
-/// What the running model answered under one policy at one budget.
+/// What the running model answered under one policy at one budget, voted by one kind of queries.
 struct LiveAnswers {
-    std::string policy, budget, schedule;
+    std::string policy, budget, schedule, query_source;
     Share all;
     std::map<std::string, Share> by_task;
 };
 
-/// Reads answers.csv of `kvtape live`, in its order. Answers that nothing judges are left out.
-/// Throws Error for a table of another version and where `correct` is neither 1, 0 nor -1.
-std::vector<LiveAnswers> read_answers(const std::filesystem::path& path);
+/// Reads answers.csv of a directory of `kvtape live`, in its order; whose queries voted, the
+/// index.csv beside it says. Answers that nothing judges are left out. Throws Error for a table of
+/// another version, where `correct` is neither 1, 0 nor -1, and for answers that the index does not
+/// know or knows of two query sources.
+std::vector<LiveAnswers> read_answers(const std::filesystem::path& live);
 
 }  // namespace kvtape::report

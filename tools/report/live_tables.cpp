@@ -14,26 +14,29 @@ struct Sum {
     double sum = 0.0, count = 0.0, least = 1.0;
 };
 
-/// agreement.csv by policy and budget: mean and least Jaccard of the kept sets. The table has a row
+/// agreement.csv by result: mean and least Jaccard of the kept sets. The table has a row
 /// for every block of every head, millions of them, those of one result in a row.
 Json agreement(const std::filesystem::path& path) {
-    using Name = std::array<std::string, 3>;
+    using Name = std::array<std::string, 4>;
     std::vector<Name> order;
     std::map<Name, Sum> sums;
     auto current = sums.end();
-    visit_rows(path, {"policy", "budget", "schedule", "jaccard"}, [&](const CsvRow& row) {
+    const std::vector<std::string> columns{
+        "policy", "budget", "schedule", "query_source", "jaccard"};
+    visit_rows(path, columns, [&](const CsvRow& row) {
         const auto is = [&](const Name& name) {
-            return name[0] == row.text(0) && name[1] == row.text(1) && name[2] == row.text(2);
+            return name[0] == row.text(0) && name[1] == row.text(1) && name[2] == row.text(2) &&
+                   name[3] == row.text(3);
         };
         if (current == sums.end() || !is(current->first)) {
             const auto [entry, added] =
-                sums.try_emplace(Name{row.text(0), row.text(1), row.text(2)});
+                sums.try_emplace(Name{row.text(0), row.text(1), row.text(2), row.text(3)});
             if (added)
                 order.push_back(entry->first);
             current = entry;
         }
         Sum& sum = current->second;
-        const double jaccard = row.value(3);
+        const double jaccard = row.value(4);
         sum.sum += jaccard;
         sum.count += 1.0;
         sum.least = std::min(sum.least, jaccard);
@@ -42,11 +45,12 @@ Json agreement(const std::filesystem::path& path) {
     for (const Name& name : order) {
         const Sum& one = sums[name];
         rows.push_back(
-            {name[0], name[1], name[2], rounded(one.sum / one.count), rounded(one.least)});
+            {name[0], name[1], name[2], name[3], rounded(one.sum / one.count), rounded(one.least)});
     }
-    return {{"columns", {"policy", "budget", "schedule", "mean Jaccard", "least Jaccard"}},
-            {"rows", rows},
-            {"left_out", 0}};
+    return {
+        {"columns", {"policy", "budget", "schedule", "queries", "mean Jaccard", "least Jaccard"}},
+        {"rows", rows},
+        {"left_out", 0}};
 }
 
 }  // namespace

@@ -73,18 +73,40 @@ void open_files(Sources& sources) {
     }
 }
 
-/// Leaves out the trace, or decisions, where they do not belong together.
+/// The recording that most decision files belong to, the earlier of equals; "" where none is open.
+std::string recording_of_most(const std::vector<CellFile>& files) {
+    std::map<std::string, int> counts;
+    for (const CellFile& file : files)
+        if (file.decisions != nullptr)
+            counts[file.decisions->info().trace_fingerprint] += 1;
+    std::string most;
+    for (const CellFile& file : files)
+        if (file.decisions != nullptr) {
+            const std::string& found = file.decisions->info().trace_fingerprint;
+            if (most.empty() || counts[found] > counts[most])
+                most = found;
+        }
+    return most;
+}
+
+/// Leaves out the trace, or decisions, where they do not belong together: the results are what is
+/// reported on, so most of them decide.
 void check_fingerprints(Sources& sources) {
-    std::string expected =
-        sources.trace != nullptr ? sources.trace->info().fingerprint : std::string();
+    const std::string expected = recording_of_most(sources.files);
+    if (!expected.empty() && sources.trace != nullptr &&
+        sources.trace->info().fingerprint != expected) {
+        sources.notes.push_back("Token texts and needles are left out: the recording is " +
+                                sources.trace->info().fingerprint +
+                                ", which the results do not fit: they belong to the trace " +
+                                expected);
+        sources.trace = nullptr;
+    }
     std::map<std::string, std::vector<std::string>> strangers;  // by the trace they belong to
     for (std::size_t i = 0; i < sources.files.size(); ++i) {
         CellFile& file = sources.files[i];
         if (file.decisions == nullptr)
             continue;
         const std::string found = file.decisions->info().trace_fingerprint;
-        if (expected.empty())
-            expected = found;
         if (found == expected)
             continue;
         const Cell& cell = sources.recall.cells[i];
@@ -160,7 +182,7 @@ void find_live(Sources& sources, const fs::path& asked) {
     });
     if (!sources.live.empty() && is_there(sources.live / "answers.csv"))
         attempt(sources.notes, "answers.csv is left out", [&] {
-            sources.answers = read_answers(sources.live / "answers.csv");
+            sources.answers = read_answers(sources.live);
         });
 }
 
@@ -170,15 +192,19 @@ void check_analysis(Sources& sources) {
     if (!is_there(path))
         return;
     attempt(sources.notes, "bias.csv is left out", [&] {
-        const CsvTable bias = CsvTable::read(path, {"policy", "budget", "schedule"});
-        std::set<std::array<std::string, 3>> analyzed;
+        const CsvTable bias =
+            CsvTable::read(path, {"policy", "budget", "schedule", "query_source"});
+        std::set<std::array<std::string, 4>> analyzed;
         for (std::size_t row = 0; row < bias.rows(); ++row)
-            analyzed.insert(
-                {bias.text(row, "policy"), bias.text(row, "budget"), bias.text(row, "schedule")});
+            analyzed.insert({bias.text(row, "policy"),
+                             bias.text(row, "budget"),
+                             bias.text(row, "schedule"),
+                             bias.text(row, "query_source")});
         std::string missing;
         for (const Cell& cell : sources.recall.cells)
-            if (!analyzed.contains({cell.policy, cell.budget, cell.schedule}))
-                missing += (missing.empty() ? "" : ", ") + cell.policy + " at " + cell.budget;
+            if (!analyzed.contains({cell.policy, cell.budget, cell.schedule, cell.query_source}))
+                missing += (missing.empty() ? "" : ", ") + sources.recall.series[cell.series] +
+                           " at " + cell.budget;
         if (!missing.empty())
             sources.notes.push_back("Not among the analyzed results: " + missing +
                                     "; kvtape analyze adds them");

@@ -131,6 +131,7 @@ Json accuracy(const Sources& sources) {
         Json one{{"policy", answers.policy},
                  {"budget", answers.budget},
                  {"schedule", answers.schedule},
+                 {"source", answers.query_source},
                  {"all", share_json(answers.all)},
                  {"judged", answers.all.judged},
                  {"tasks", Json::array()}};

@@ -9,8 +9,9 @@ namespace kvtape::report {
 /// there is none. Over all tasks, a task weighs as many times as it has sequences.
 Json curves(Sources& sources);
 
-/// Answers of the running model: a row for each policy, budget and schedule, with the share of
-/// right ones, and Wilson's interval, over all tasks and by task. Null where there are none.
+/// Answers of the running model: a row for each policy, budget, schedule and query source, with the
+/// share of right ones, and Wilson's interval, over all tasks and by task. Null where there are
+/// none.
 Json accuracy(const Sources& sources);
 
 /// agreement.csv by policy and budget, calibration.csv and drift.csv of the live directory: name ->

@@ -136,8 +136,9 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
   const view = byId('live-view');
   const live = data.live || {};
   if (data.accuracy && data.accuracy.length) {
-    const several = new Set(data.accuracy.map((one) => one.schedule)).size > 1;
-    const name = (one) => one.policy + (several ? `, ${one.schedule}` : '');
+    const several = (column) => new Set(data.accuracy.map((one) => one[column])).size > 1;
+    const told = ['schedule', 'source'].filter(several);
+    const name = (one) => [one.policy, ...told.map((column) => one[column])].join(', ');
     const rows = [...new Set(data.accuracy.map(name))], columns = [...new Set(data.accuracy.map((one) => one.budget))];
     const judged = [...new Set(data.accuracy.map((one) => one.judged))].sort((x, y) => x - y);
     view.append(table(['policy', ...columns],
@@ -145,7 +146,7 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
       `Share of right answers of the running model, ${judged.join(' or ')} judged, with Wilson’s 95 % intervals`));
   }
   if (live.agreement)
-    view.append(folded('Kept sets of replay and live', table(live.agreement.columns, live.agreement.rows.map((row) => row.map((field, i) => (i < 3 ? field : decimal(field, 3)))), 'Agreement of kept sets; 1 means the same tokens')));
+    view.append(folded('Kept sets of replay and live', table(live.agreement.columns, live.agreement.rows.map((row) => row.map((field, i) => (i < 4 ? field : decimal(field, 3)))), 'Agreement of kept sets; 1 means the same tokens')));
   if (live.calibration) {
     const isAll = (row) => row.task === 'all' || !records(live.calibration).some((one) => one.task === 'all');
     const of = (isChosen, caption) => table(['replayed figure', 'task', 'cells', 'Spearman', 'Kendall'],
