@@ -71,8 +71,17 @@ with open(sys.argv[2], newline="") as file:
 sign = 1 if row["policy_a"] == best else -1
 assert difference == f"{sign * float(row['difference']):.2f}", (answer, row)
 wins, losses = (row["wins"], row["losses"])[::sign]
-assert f"{wins} sequences won, {row['ties']} tied, {losses} lost" in answer, (answer, row)
+assert f"{wins} sequence{'' if wins == '1' else 's'} won, {row['ties']} tied, {losses} lost" in answer, (answer, row)
 PYTHON
+# Of tokens and shares, the middling budget is the one that holds a middling share.
+expect_success replay "$small" --policy streaming_llm --policy random --budget 5%,2t,60t --out mixed --quiet
+expect_success report mixed --quiet
+grep -F '<th scope=col>policy' mixed/report.html | grep -q '<th scope=col>2t<th scope=col>5%<th scope=col>60t' ||
+    complain 'budgets are not in the order of what they hold'
+grep -F 'class=answer>' mixed/report.html | grep -qE 'At <b>5%</b> of the cache .*(random tokens, which keep|Random tokens keep) ' ||
+    complain "the answer over mixed budgets: $(grep -F 'class=answer>' mixed/report.html)"
+grep -F 'class=answer>' mixed/report.html | grep -qF 'No other policy can be compared with it at this budget and schedule.' ||
+    complain 'the answer does not say that there is no runner-up'
 expect_success replay "$small" --policy snapkv --budget 10% --out looked --report --twice
 [[ -s looked/report.html ]] || complain 'replay --report writes no report.html'
 grep -q 'open looked/report\.html in a browser' stderr || complain "replay --report says: $(cat stderr)"

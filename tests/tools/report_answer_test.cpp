@@ -106,9 +106,77 @@ TEST_CASE("budgets in tokens are set against what others hold of them", "[tools]
     add(sources, "lagkv", "100t", 0.4, around(0.8));
     CHECK(holds_more(sources.recall, sources.recall.cells[2]));
     CHECK(name(sources, find_answer(sources.recall)->best) == "snapkv at 100t");
-    CHECK_THAT(answer_html(sources), Contains("At a budget of <b>100t</b> <b>snapkv</b>"));
+    CHECK_THAT(answer_html(sources),
+               Contains("At a budget of <b>100t</b>, with 10 % of the tokens held, <b>snapkv</b>"));
     add(sources, "h2o", "20t", 0.02, around(0.1));
     CHECK(budgets_of(sources.recall) == std::vector<std::string>{"20t", "100t"});
+}
+
+TEST_CASE("budgets of several units are in the order of what is held", "[tools][report]") {
+    Sources sources;
+    add(sources, "snapkv", "25%", 0.25, around(0.5));
+    add(sources, "snapkv", "16t", 0.06, around(0.2));
+    add(sources, "snapkv", "150t", 0.6, around(0.7));
+    add(sources, "full", "16t", 1.0, around(0.96));
+    add(sources, "full", "1MiB", 1.0, around(0.96));
+    CHECK(budgets_of(sources.recall) == std::vector<std::string>{"16t", "25%", "150t", "1MiB"});
+    Sources three;
+    three.recall = sources.recall;
+    three.recall.cells.resize(3);
+    CHECK(name(three, find_answer(three.recall)->best) == "snapkv at 25%");
+}
+
+TEST_CASE("the answer says plainly that nothing beats chance, or keeps anything",
+          "[tools][report]") {
+    Sources sources;
+    add(sources, "snapkv", "10%", 0.1, around(0.12));
+    add(sources, "random", "10%", 0.1, around(0.27));
+    CHECK_THAT(answer_html(sources),
+               Contains("At <b>10%</b> of the cache no policy is better at keeping the needle than "
+                        "random tokens, which keep 0.27") &&
+                   Contains("the best, <b>snapkv</b>, keeps <b>0.12</b>") &&
+                   !Contains("Random tokens keep") && !Contains("largest share"));
+    add(sources, "tova", "10%", 0.1, {0.1, 0.5, 0.2, 0.5, 0.2, 0.2});
+    CHECK_THAT(answer_html(sources),
+               Contains("no policy is clearly better at keeping the needle than random tokens") &&
+                   Contains("the best, <b>tova</b>, keeps <b>0.28</b>") &&
+                   Contains("may be chance (2 sequences won, 0 tied, 4 lost)"));
+    add(sources, "h2o", "10%", 0.1, around(0.5));
+    CHECK_THAT(answer_html(sources),
+               Contains("<b>h2o</b> keeps the largest share of the needle: <b>0.50</b>") &&
+                   Contains(" Random tokens keep 0.27"));
+    Sources nothing;
+    add(nothing, "snapkv", "1%", 0.01, {0.0, 0.0, 0.0});
+    CHECK_THAT(answer_html(nothing),
+               Contains("no policy keeps even a hundredth of the needle: the best, <b>snapkv</b>, "
+                        "keeps <b>0.00</b>"));
+}
+
+TEST_CASE("the answer agrees with its own figures", "[tools][report]") {
+    Sources sources;
+    add(sources, "snapkv", "10%", 0.1, {0.5, 0.6});
+    add(sources, "tova", "10%", 0.1, {0.4, 0.6});
+    CHECK_THAT(answer_html(sources),
+               Contains("(1 sequence won, 1 tied, 0 lost)") &&
+                   Contains("Best and runner-up were picked after the fact") &&
+                   Contains("No policy keeps nine tenths of the needle at any replayed budget."));
+    add(sources, "full", "10%", 1.0, {1.0, 1.0});
+    CHECK_THAT(
+        answer_html(sources),
+        Contains("No policy that drops tokens by choice and sees no future keeps nine tenths "
+                 "of the needle at any replayed budget (full does)."));
+    add(sources, "oracle", "10%", 0.1, {1.0, 1.0});
+    CHECK_THAT(answer_html(sources), Contains("(full, oracle do)."));
+    // What is shown as 0.90 is nine tenths.
+    add(sources, "h2o", "20%", 0.2, {0.896, 0.896});
+    CHECK(find_answer(sources.recall)->is_enough);
+    CHECK_THAT(
+        answer_html(sources),
+        Contains("keeps nine tenths of the needle, <b>h2o</b> keeps the largest share of the "
+                 "needle: <b>0.90</b>. No other policy can be compared with it at this "
+                 "budget and schedule.") &&
+            !Contains("picked after the fact"));
+    CHECK_FALSE(is_nine_tenths(0.894));
 }
 
 TEST_CASE("the answer says whether the runner-up is really behind", "[tools][report]") {
@@ -121,7 +189,7 @@ TEST_CASE("the answer says whether the runner-up is really behind", "[tools][rep
     CHECK_THAT(answer_html(sources),
                Contains("the runner-up, <b>tova</b>, keeps <b>0.50</b>") &&
                    Contains("the difference, <b>0.12</b>") &&
-                   Contains("is more than chance (6 sequences won, 0 tied, 0 lost)"));
+                   Contains("holds over sequences (6 sequences won, 0 tied, 0 lost)"));
     add(sources, "h2o", "10%", 0.1, {0.8, 0.3, 0.6, 0.8, 0.5, 0.6});
     CHECK_THAT(answer_html(sources),
                Contains("<b>h2o</b>, keeps") &&

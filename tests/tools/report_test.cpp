@@ -155,8 +155,9 @@ TEST_CASE("a page holds figures, decisions and where they come from", "[tools][r
     CHECK(data["strips"]["codes"][0][0][0] == "AQIAAAA=");
     CHECK(data["strips"]["codes"][0][1][0] == "AAAAAAA=");
     CHECK_THAT(page,
-               Contains("At <b>25%</b> of the cache <b>snapkv</b> keeps most of the needle: "
-                        "<b>0.50</b>. No other policy was replayed at it."));
+               Contains("At <b>25%</b> of the cache <b>snapkv</b> keeps the largest share of the "
+                        "needle: <b>0.50</b>. No other policy can be compared with it at this "
+                        "budget and schedule."));
     CHECK_THAT(page, Contains("default-src 'none'; script-src 'sha256-"));
     CHECK_THAT(page, Contains("kvtape replay"));
 }

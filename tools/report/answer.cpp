@@ -17,9 +17,11 @@ std::string name_of(const Recall& recall, std::size_t cell) {
     return "<b>" + shown(recall.series[recall.cells[cell].series]) + "</b>";
 }
 
-std::string at_budget(const std::string& budget) {
-    return budget.ends_with('%') ? "At <b>" + shown(budget) + "</b> of the cache"
-                                 : "At a budget of <b>" + shown(budget) + "</b>";
+/// `At 25% of the cache`, or `At a budget of 128t, which is 10 % of the tokens here`.
+std::string at_budget(const Cell& best) {
+    return best.budget.ends_with('%') ? "At <b>" + shown(best.budget) + "</b> of the cache"
+                                      : "At a budget of <b>" + shown(best.budget) + "</b>, with " +
+                                            percent(best.kept_ratio()) + " of the tokens held";
 }
 
 std::string with_bounds(const Interval& mean) {
@@ -28,27 +30,55 @@ std::string with_bounds(const Interval& mean) {
 
 /// `20 sequences won, 1 tied, 3 lost`.
 std::string tally(const PairedDifference& found) {
-    return std::to_string(found.wins) + " sequences won, " + std::to_string(found.ties) +
-           " tied, " + std::to_string(found.losses) + " lost";
+    return std::to_string(found.wins) + (found.wins == 1 ? " sequence won, " : " sequences won, ") +
+           std::to_string(found.ties) + " tied, " + std::to_string(found.losses) + " lost";
 }
 
-/// Whether the best is really ahead of the runner-up.
-std::string verdict(const PairedDifference& found) {
+/// Whether two results differ over sequences, and how sure that is.
+std::string verdict(const PairedDifference& found, bool is_strong = true) {
     const Interval& difference = found.difference;
+    const std::string mean = decimal(difference.mean);
     if (found.wins + found.losses == 0)
         return "they keep just as much in every sequence";
     const std::string text =
-        "the difference, <b>" + decimal(difference.mean) + "</b>" + bounds(difference);
+        "the difference, " + (is_strong ? "<b>" + mean + "</b>" : mean) + bounds(difference);
     if (std::isnan(difference.low))
         return text + ", is over too few sequences to tell it from chance (" + tally(found) + ")";
-    return text + (difference.low > 0.0 ? ", is more than chance (" : ", may be chance (") +
-           tally(found) + ")";
+    const bool holds = difference.low > 0.0 || difference.high < 0.0;
+    return text + (holds ? ", holds over sequences (" : ", may be chance (") + tally(found) + ")";
+}
+
+/// Whether the best is clearly better than what is drawn at random, where that was replayed.
+bool beats_random(const Finding& finding) {
+    const PairedDifference& found = finding.above_random;
+    if (!finding.random || found.difference.low > 0.0)
+        return true;
+    // Too few sequences for an interval: what they show is not called chance, nor the reverse.
+    return std::isnan(found.difference.low) && found.difference.mean > 0.0;
+}
+
+/// ` snapkv keeps the largest share of the needle: 0.52`, or that nothing does better than chance.
+std::string headline(const Recall& recall, const Finding& finding) {
+    const std::string best = name_of(recall, finding.best);
+    const std::string share = with_bounds(finding.mean);
+    if (!beats_random(finding)) {
+        const bool is_above = finding.above_random.difference.mean > 0.0;
+        return std::string(" no policy is ") + (is_above ? "clearly " : "") + "better at keeping " +
+               thing(recall) + " than random tokens, which keep " +
+               decimal(finding.random_mean.mean) + bounds(finding.random_mean) + ": the best, " +
+               best + ", keeps " + share +
+               (is_above ? ", and " + verdict(finding.above_random, false) : "");
+    }
+    if (decimal(finding.mean.mean) == "0.00")
+        return " no policy keeps even a hundredth of " + thing(recall) + ": the best, " + best +
+               ", keeps " + share;
+    return " " + best + " keeps the largest share of " + thing(recall) + ": " + share;
 }
 
 /// `; the runner-up, tova, keeps ...`, or that there is none.
 std::string runner_up(const Recall& recall, const Finding& finding) {
     if (!finding.rival)
-        return ". No other policy was replayed at it.";
+        return ". No other policy can be compared with it at this budget and schedule.";
     const Cell& best = recall.cells[finding.best];
     const Cell& rival = recall.cells[*finding.rival];
     const bool alike = std::abs(best.kept_ratio() - rival.kept_ratio()) <= 0.02 * best.kept_ratio();
@@ -92,7 +122,7 @@ std::string live_sentence(const Sources& sources, const Finding& finding) {
     return html + ".";
 }
 
-/// `Random tokens keep 0.09` for the policy of that name beside the best, or "".
+/// `What sees the future (oracle) keeps 0.47` for the policy of that name beside the best, or "".
 std::string beside(const Recall& recall, const Cell& best, const char* policy, const char* what) {
     for (const Cell& cell : recall.cells)
         if (cell.policy == policy && cell.budget == best.budget && cell.schedule == best.schedule)
@@ -101,12 +131,24 @@ std::string beside(const Recall& recall, const Cell& best, const char* policy, c
     return "";
 }
 
+/// That no policy keeps nine tenths, and which controls do.
+std::string none_enough(const Recall& recall) {
+    std::string controls;
+    for (const std::string& name : controls_with_enough(recall))
+        controls += (controls.empty() ? "" : ", ") + shown(name);
+    const std::string text = " keeps nine tenths of " + thing(recall) + " at any replayed budget";
+    if (controls.empty())
+        return "No policy" + text + ".";
+    return "No policy that drops tokens by choice and sees no future" + text + " (" + controls +
+           (controls.find(',') == std::string::npos ? " does)." : " do).");
+}
+
 /// With how little nine tenths are kept, where the answer does not say so.
 std::string least(const Sources& sources) {
     const Recall& recall = sources.recall;
     const auto found = least_enough(recall);
     if (!found)
-        return "No policy keeps nine tenths of " + thing(recall) + " at any replayed budget.";
+        return none_enough(recall);
     const Cell& cell = recall.cells[*found];
     const auto mean = mean_of(recall, cell, main_figure(recall)).value();
     const LiveAnswers* answers = live_of(sources, cell);
@@ -127,16 +169,23 @@ std::string answer_html(const Sources& sources) {
         return "<p class=answer>No result of a policy can be compared here. " + least(sources) +
                "</p>";
     const Cell& best = recall.cells[finding->best];
-    return "<p class=answer>" + at_budget(best.budget) +
-           (finding->is_enough
-                ? ", the least replayed at which a policy keeps nine tenths of " + thing(recall) +
-                      ", " + name_of(recall, finding->best) + " keeps most of it: "
-                : " " + name_of(recall, finding->best) + " keeps most of " + thing(recall) + ": ") +
-           with_bounds(finding->mean) + runner_up(recall, *finding) +
+    const std::string enough =
+        finding->is_enough
+            ? ", the least replayed at which a policy keeps nine tenths of " + thing(recall)
+            : "";
+    const bool has_comma = finding->is_enough || !best.budget.ends_with('%');
+    return "<p class=answer>" + at_budget(best) + enough + (has_comma ? "," : "") +
+           headline(recall, *finding) + runner_up(recall, *finding) +
            live_sentence(sources, *finding) + "</p><p class=small>" +
            (finding->is_enough ? "" : least(sources)) +
-           beside(recall, best, "random", "Random tokens keep") +
-           beside(recall, best, "oracle", "What sees the future (oracle) keeps") + "</p>";
+           (beats_random(*finding) && finding->random
+                ? " Random tokens keep " + decimal(finding->random_mean.mean) +
+                      bounds(finding->random_mean) + "."
+                : "") +
+           beside(recall, best, "oracle", "What sees the future (oracle) keeps") +
+           (finding->rival ? " Best and runner-up were picked after the fact, from these sequences."
+                           : "") +
+           "</p>";
 }
 
 std::string recall_html(const Recall& recall) {

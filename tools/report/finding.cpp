@@ -4,12 +4,12 @@
 #include "core/error.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 namespace kvtape::report {
 namespace {
 
-constexpr double enough = 0.9;         ///< of the needle
 constexpr double about_as_much = 1.1;  ///< times what was asked: still at that budget
 constexpr double all_of_it = 0.999;
 
@@ -50,6 +50,17 @@ double asked_share(const Recall& recall, const std::string& text) {
     return held[held.size() / 2];
 }
 
+/// What results of a budget hold on average, `full` aside: everything where there are no others.
+double mean_held(const Recall& recall, const std::string& budget) {
+    double sum = 0.0, count = 0.0;
+    for (const Cell& cell : recall.cells)
+        if (cell.budget == budget && cell.policy != "full") {
+            sum += cell.kept_ratio();
+            count += 1.0;
+        }
+    return count > 0.0 ? sum / count : 1.0;
+}
+
 /// The two best results of a budget, the best one first. Equal ones stay in their order.
 std::vector<std::size_t> best_two(const Recall& recall, const std::string& budget) {
     std::vector<std::pair<double, std::size_t>> found;
@@ -88,6 +99,18 @@ PairedDifference paired(const Recall& recall, const Cell& a, const Cell& b) {
     return paired_difference(left, right, true, *recall.bootstrap);
 }
 
+/// `random` at the budget and schedule of `best`, not inside a wrapper.
+std::optional<std::size_t> random_beside(const Recall& recall, const Cell& best) {
+    for (std::size_t i = 0; i < recall.cells.size(); ++i) {
+        const Cell& cell = recall.cells[i];
+        if ((cell.policy == "random" || cell.policy.starts_with("random:")) &&
+            cell.budget == best.budget && cell.schedule == best.schedule &&
+            mean_of(recall, cell, main_figure(recall)))
+            return i;
+    }
+    return std::nullopt;
+}
+
 std::optional<Finding> at_budget(const Recall& recall, const std::string& budget) {
     const std::vector<std::size_t> best = best_two(recall, budget);
     if (best.empty())
@@ -97,14 +120,21 @@ std::optional<Finding> at_budget(const Recall& recall, const std::string& budget
     };
     Finding finding{.best = best[0],
                     .mean = mean(best[0]),
-                    .is_enough = mean(best[0]).mean >= enough,
+                    .is_enough = is_nine_tenths(mean(best[0]).mean),
                     .rival = {},
                     .rival_mean = {},
-                    .difference = {}};
+                    .difference = {},
+                    .random = random_beside(recall, recall.cells[best[0]]),
+                    .random_mean = {},
+                    .above_random = {}};
     if (best.size() > 1) {
         finding.rival = best[1];
         finding.rival_mean = mean(best[1]);
         finding.difference = paired(recall, recall.cells[best[0]], recall.cells[best[1]]);
+    }
+    if (finding.random) {
+        finding.random_mean = mean(*finding.random);
+        finding.above_random = paired(recall, recall.cells[best[0]], recall.cells[*finding.random]);
     }
     return finding;
 }
@@ -119,14 +149,29 @@ std::optional<double> Figures::*main_figure(const Recall& recall) {
     return &Figures::mass;
 }
 
+bool is_nine_tenths(double mean) {
+    return std::floor(100.0 * mean + 0.5) >= 90.0;
+}
+
+std::vector<std::string> controls_with_enough(const Recall& recall) {
+    std::vector<std::string> names;
+    for (const Cell& cell : recall.cells) {
+        const auto mean = mean_of(recall, cell, main_figure(recall));
+        if (!is_candidate(cell) && mean && is_nine_tenths(mean->mean) &&
+            std::find(names.begin(), names.end(), recall.series[cell.series]) == names.end())
+            names.push_back(recall.series[cell.series]);
+    }
+    return names;
+}
+
 std::vector<std::string> budgets_of(const Recall& recall) {
     std::vector<std::string> budgets;
+    std::map<std::string, double> held;
     for (const Cell& cell : recall.cells)
-        if (std::find(budgets.begin(), budgets.end(), cell.budget) == budgets.end())
+        if (held.try_emplace(cell.budget, mean_held(recall, cell.budget)).second)
             budgets.push_back(cell.budget);
-    std::stable_sort(budgets.begin(), budgets.end(), [](const auto& a, const auto& b) {
-        const auto left = budget_of(a), right = budget_of(b);
-        return left && right ? *left < *right : left.has_value() && !right.has_value();
+    std::stable_sort(budgets.begin(), budgets.end(), [&](const auto& a, const auto& b) {
+        return held[a] < held[b];
     });
     return budgets;
 }
@@ -157,7 +202,7 @@ std::optional<std::size_t> least_enough(const Recall& recall) {
         if (!is_candidate(cell))
             continue;
         const auto mean = mean_of(recall, cell, main_figure(recall));
-        if (mean && mean->mean >= enough &&
+        if (mean && is_nine_tenths(mean->mean) &&
             (!least || cell.kept_ratio() < recall.cells[*least].kept_ratio()))
             least = i;
     }
