@@ -9,7 +9,9 @@
 #include "tools/run_record.hpp"
 #include "trace/reader.hpp"
 
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace kvtape {
@@ -66,12 +68,45 @@ void add_head_tables(const AnalysisRequest& request,
     to.problems.insert(to.problems.end(), found.problems.begin(), found.problems.end());
 }
 
+bool is_of(const MeasuredResult& measured, const Result& result) {
+    return measured.policy == result.policy && measured.parameters == result.parameters &&
+           measured.budget.text() == result.budget.text() && measured.schedule == result.schedule &&
+           measured.query_source == result.query_source;
+}
+
+/// A table that lost the rows of some results would compare the others in silence.
+void expect_rows(const std::vector<MeasuredResult>& measured,
+                 const fs::path& directory,
+                 const ResultFiles& files,
+                 std::vector<Problem>& problems) {
+    const std::string reading = "reading " + (directory / "recall.csv").string() + ": ";
+    if (measured.empty())
+        throw format_error(reading + "it holds no results; run kvtape replay into this directory");
+    std::string names;
+    std::size_t missing = 0;
+    for (const Result& result : files.results)
+        if (std::none_of(measured.begin(),
+                         measured.end(),
+                         [&](const MeasuredResult& one) { return is_of(one, result); }) &&
+            ++missing <= 3)
+            names += (missing == 1 ? "" : ", ") + result.policy + " at " + result.budget.text();
+    if (missing > 0)
+        problems.push_back({ErrorKind::format,
+                            reading + "it has no row of " + std::to_string(missing) + " of the " +
+                                std::to_string(files.results.size()) +
+                                " results that index.csv lists (" + names +
+                                (missing > 3 ? ", ..." : "") +
+                                "), which compare.csv, pareto.csv and queries.csv are now without; "
+                                "replay them again"});
+}
+
 /// Compares results: the tables made from recall.csv.
-void add_comparisons(const AnalysisRequest& request, Findings& to) {
+void add_comparisons(const AnalysisRequest& request, const ResultFiles& files, Findings& to) {
     const Bootstrap bootstrap;
     std::vector<MeasuredResult> results;
     try {
         results = read_measured_results(request.directory);
+        expect_rows(results, request.directory, files, to.problems);
     } catch (Error& error) {
         error.add("compare.csv, pareto.csv and queries.csv are left out");
         to.problems.push_back({error.kind(), error.what()});
@@ -90,7 +125,7 @@ void add_comparisons(const AnalysisRequest& request, Findings& to) {
 Findings analyze_results(const AnalysisRequest& request, const StepReport& report) {
     const ResultFiles files = open_result_files(request.directory, "");
     Findings all{.tables = {}, .problems = files.problems};
-    add_comparisons(request, all);
+    add_comparisons(request, files, all);
     add_head_tables(request, files, report, all);
     return all;
 }

@@ -216,6 +216,15 @@ fresh unmeasured
 rm unmeasured/recall.csv
 expect_partial 4 'compare\.csv, pareto\.csv and queries\.csv are left out.*recall\.csv' analyze unmeasured
 [[ -s unmeasured/bias.csv && ! -e unmeasured/compare.csv ]] || complain 'recall.csv missing: wrong tables'
+fresh emptied
+head -n 1 all/recall.csv >emptied/recall.csv
+expect_partial 3 'emptied/recall\.csv: it holds no results; run kvtape replay into this directory' analyze emptied
+[[ -s emptied/bias.csv && ! -e emptied/compare.csv ]] || complain 'an empty recall.csv: wrong tables'
+fresh thinned
+grep -v '^random,' all/recall.csv >thinned/recall.csv
+expect_partial 3 'thinned/recall\.csv: it has no row of 3 of the [0-9]+ results that index\.csv lists \(random at 10%, random at 25%, random at 100%\), which' \
+    analyze thinned
+[[ -s thinned/compare.csv ]] || complain 'a recall.csv without random stops the tables'
 fresh garbled
 printf 'policy,budget\nx\n' >garbled/recall.csv
 expect_partial 3 'recall\.csv' analyze garbled

@@ -131,6 +131,10 @@ cp stray/{snapkv,h2o}@10-.prefill.agnostic.decisions.h5 strays
 expect_success report strays --out strays.html
 grep -qE 'Decisions of (snapkv|h2o) at 10% and of 1 further results are left out: they belong to the trace' stderr ||
     complain "stray decision files: $(cat stderr)"
+cp -r all garbled
+echo 'a,b' >garbled/bias.csv
+expect_success report garbled
+[[ $(grep -c 'bias\.csv' stderr) == 1 ]] || complain "a damaged bias.csv is not named once: $(cat stderr)"
 expect_success analyze looked
 expect_success replay "$small" --policy knorm --budget 10% --out looked
 expect_success report looked --out looked.html

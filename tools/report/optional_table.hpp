@@ -4,8 +4,10 @@
 #include "core/json.hpp"
 #include "tools/report/sources.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <string>
 #include <system_error>
 
 namespace kvtape::report {
@@ -34,7 +36,8 @@ inline Json shortened(double value) {
     return std::round(value * scale) / scale;
 }
 
-/// A table that may be absent: `read` makes its JSON from the path, failures become notes.
+/// A table that may be absent: `read` makes its JSON from the path. A failure becomes a note,
+/// unless there is one that this table is left out.
 template <typename Read>
 Json optional_table(Sources& sources, const std::filesystem::path& path, Read read) {
     if (!is_there(path))
@@ -42,7 +45,11 @@ Json optional_table(Sources& sources, const std::filesystem::path& path, Read re
     try {
         return read(path);
     } catch (const Error& error) {
-        sources.notes.push_back(path.filename().string() + " is left out: " + error.what());
+        const std::string left_out = path.filename().string() + " is left out: ";
+        if (std::none_of(sources.notes.begin(), sources.notes.end(), [&](const std::string& note) {
+                return note.compare(0, left_out.size(), left_out) == 0;
+            }))
+            sources.notes.push_back(left_out + error.what());
         return {};
     }
 }
