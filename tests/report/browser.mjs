@@ -6,7 +6,7 @@
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import path from 'node:path';
-import { checkAnswer, checkLongNames, checkManyCurves, checkPalette, checkTables } from './checks.mjs';
+import { checkAnswer, checkForest, checkLongNames, checkManyCurves, checkPalette, checkTables } from './checks.mjs';
 import { expect, failures, image, kept, optionAt, text } from './support.mjs';
 
 const [modules, executablePath, page, blocks, hostile, images] = process.argv.slice(2);
@@ -154,15 +154,22 @@ async function checkFocus(tab) {
     expect(reached.has(name), `Tab does not reach ${name}`);
 }
 
-// On paper everything is dark on white, and as wide as the page.
+// On paper everything is dark on white, as wide as the page, and unfolded.
 async function checkPrint(tab) {
+  const folded = () => tab.locator('details:not([open])').count();
+  const beforehand = await folded();
+  expect(beforehand > 2, `before printing ${beforehand} tables are folded`);
   await tab.evaluate(() => addEventListener('beforeprint', () => {
     const style = getComputedStyle(document.documentElement);
-    window.printed = { ink: style.getPropertyValue('--ink').trim(), width: document.querySelector('#curve-plot canvas').clientWidth };
+    window.printed = { ink: style.getPropertyValue('--ink').trim(), width: document.querySelector('#curve-plot canvas').clientWidth,
+      folded: document.querySelectorAll('details:not([open])').length };
   }));
   await tab.pdf({ format: 'A4' });
-  const { ink, width } = await tab.evaluate(() => window.printed);
+  const { ink, width, folded: hidden } = await tab.evaluate(() => window.printed);
   expect(ink === '#000' && width > 300 && width < 720, `printed in ${ink}, ${width} pixels wide`);
+  expect(hidden === 0, `${hidden} tables are folded on paper`);
+  await tab.waitForTimeout(100);
+  expect(await folded() === beforehand, `after printing ${await folded()} tables are folded, before it ${beforehand}`);
   const again = await tab.evaluate(() => document.documentElement.className);
   expect(again === '', 'after printing the page stays as for paper');
 }
@@ -197,6 +204,7 @@ for (const [width, colorScheme] of [[1280, 'light'], [390, 'light'], [1280, 'dar
   await checkMaps(tab);
   await checkPairsLeftOut(tab);
   await checkPairs(tab);
+  await checkForest(tab);
   await checkFocus(tab);
   await fits(tab, width);
   await checkPrint(tab);

@@ -102,3 +102,19 @@ export async function checkLongNames(tab, fits) {
   await task.selectOption('-1');
   await tab.evaluate((open) => document.querySelectorAll('details').forEach((one, i) => { one.open = open[i]; }), beforehand);
 }
+
+// The outermost labels of the axis of differences are whole, also where they stand at its very end.
+export async function checkForest(tab) {
+  const inked = await tab.evaluate(() => {
+    const { rows, columns } = data.analysis.compare;
+    const places = ['difference', 'difference_low', 'difference_high'].map((name) => columns.indexOf(name));
+    data.analysis.compare.rows = rows.map((row) => row.map((field, i) => (places.includes(i) ? [0, -0.4, 0.4][places.indexOf(i)] : field)));
+    choose({ a: chosen.a });
+    const canvas = document.querySelector('#pair-view canvas');
+    const edge = canvas.getContext('2d').getImageData(canvas.width - 3, 0, 3, canvas.height).data;
+    data.analysis.compare.rows = rows;
+    choose({ a: chosen.a });
+    return edge.some((value) => value > 0);
+  });
+  expect(!inked, 'a label of the differences is cut at the right edge');
+}

@@ -112,9 +112,9 @@ const folded = (summary, ...children) =>
 const unfolded = new Set();
 function foldedAs(key, summary, ...children) {
   const details = folded(summary, ...children);
-  details.open = unfolded.has(key);
+  details.open = printing || unfolded.has(key);
   details.ontoggle = () => {
-    if (!details.isConnected) return;
+    if (printing || !details.isConnected) return;
     if (details.open) unfolded.add(key);
     else unfolded.delete(key);
   };
@@ -162,11 +162,15 @@ const redraw = () => drawings.forEach((draw) => draw());
     redraw();
   });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
-  // Paper is white and narrow, and canvases have to be drawn for it before it is laid out.
+  // Paper is white and narrow, and canvases have to be drawn for it before it is laid out. Nobody
+  // can unfold anything on it.
+  let opened = [];
   const print = (on) => {
     printing = on;
     document.documentElement.classList.toggle('printing', on);
     redraw();
+    if (on) opened = [...document.querySelectorAll('details:not([open])')];
+    for (const details of opened) details.open = on;
   };
   window.addEventListener('beforeprint', () => print(true));
   window.addEventListener('afterprint', () => print(false));

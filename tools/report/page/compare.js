@@ -51,10 +51,10 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
   // Differences with their intervals around a line at zero.
   function forest(rows) {
     const canvas = element('canvas', { role: 'img', ariaLabel: 'Differences of A and B with intervals; the table says the same' });
-    const width = Math.min(640, view.clientWidth || 320), line = 24, left = 96;
+    const width = Math.min(640, view.clientWidth || 320), line = 24, left = 96, right = 24;
     const context = sized(canvas, width, line * (rows.length + 1.7));
     const reach = Math.max(0.05, ...rows.flatMap((row) => [row.difference, row.difference_low, row.difference_high]).map((value) => Math.abs(value || 0)));
-    const x = (value) => left + (width - left - 10) * (value + reach) / (2 * reach);
+    const x = (value) => left + (width - left - right) * (value + reach) / (2 * reach);
     context.font = '12px system-ui, sans-serif';
     context.textBaseline = 'middle';
     context.textAlign = 'center';
