@@ -121,7 +121,7 @@ Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, con
     record["trace"] = fs::absolute(invocation.values["trace"].as<std::string>()).string();
     record["replay_seconds"] = replay_seconds;
     record["table_seconds"] = seconds_since(begin) - replay_seconds;
-    directory.write("run.json", record.dump(2) + "\n");
+    directory.write("run.json", with_earlier(std::move(record), out).dump(2) + "\n");
     return tables;
 }
 

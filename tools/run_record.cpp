@@ -37,6 +37,30 @@ Json read_run_record(const std::filesystem::path& directory) {
         path.string());
 }
 
+Json with_earlier(Json record, const std::filesystem::path& directory) {
+    constexpr std::size_t most = 32;
+    Json before;
+    try {
+        before = read_run_record(directory);
+    } catch (const Error&) {
+        return record;
+    }
+    if (!before.is_object() || !before.contains("command"))
+        return record;
+    Json earlier = Json::array();
+    if (before.contains("earlier") && before["earlier"].is_array())
+        earlier = before["earlier"];
+    Json last;
+    for (const char* key : {"command", "producer", "date_utc"})
+        if (before.contains(key))
+            last[key] = before[key];
+    earlier.push_back(std::move(last));
+    while (earlier.size() > most)
+        earlier.erase(earlier.begin());
+    record["earlier"] = std::move(earlier);
+    return record;
+}
+
 std::filesystem::path recording_of(const std::filesystem::path& directory, const Json& record) {
     const auto found = record.is_object() ? record.find("trace") : record.end();
     if (found == record.end() || !found->is_string() || found->get<std::string>().empty())

@@ -109,6 +109,18 @@ done
 grep -F 'class=answer>' question/report.html | grep -q ' of 2</b>.* questions right with <b>snapkv</b>' || complain 'live answers are not shown'
 ! grep -F 'class=answer>' agnostic/report.html | grep -qF ' of 2</b>' || complain 'live answers are shown of other queries'
 
+# How it was made: every command, not the last one's alone, also where a record is of no such list.
+expect_success replay asked.kvtape.h5 --policy tova --budget 25% --out question --quiet
+expect_success replay asked.kvtape.h5 --policy knorm --budget 25% --out question --quiet
+expect_success report question --live asked --quiet
+for part in 'earlier command<td>[^<]*--policy snapkv' 'earlier command<td>[^<]*--policy tova' '>command<td>[^<]*--policy knorm' 'live answers by<td>[^<]* live --like'; do
+    grep -F '<th scope=row>producer' question/report.html | grep -q "$part" || complain "how it was made does not say: $part"
+done
+printf '{"command": "by hand", "earlier": 7}' >question/run.json
+expect_success replay asked.kvtape.h5 --policy h2o --budget 25% --out question --quiet
+expect_success report question --quiet
+grep -F '<th scope=row>producer' question/report.html | grep -q 'earlier command<td>by hand<' || complain 'a record without a list is not read'
+
 # Answers of nothing, or of another recording, are not shown; results that nobody analyzed are named.
 expect_success report all --live absent --out answers.html
 cp stderr less_stderr

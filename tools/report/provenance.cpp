@@ -1,6 +1,8 @@
+#include "core/error.hpp"
 #include "policies/spec.hpp"
 #include "tools/report/answer.hpp"
 #include "tools/report/words.hpp"
+#include "tools/run_record.hpp"
 
 #include <array>
 #include <set>
@@ -38,6 +40,39 @@ std::string run_rows(const Json& run) {
     return html;
 }
 
+/// `command, 2026-01-31T12:00:00Z` of a run record, or "".
+std::string command_of(const Json& run) {
+    if (!run.is_object() || !run.contains("command") || !run["command"].is_string())
+        return "";
+    std::string text = run["command"].get<std::string>();
+    if (run.contains("date_utc") && run["date_utc"].is_string())
+        text += ", " + run["date_utc"].get<std::string>();
+    return text;
+}
+
+/// The commands before the last one that wrote into the directory, oldest first.
+std::string earlier_rows(const Json& run) {
+    if (!run.is_object() || !run.contains("earlier") || !run["earlier"].is_array())
+        return "";
+    std::string html;
+    for (const Json& one : run["earlier"])
+        if (const std::string text = command_of(one); !text.empty())
+            html += row("earlier command", text);
+    return html;
+}
+
+/// The command that made the live answers, where their directory says so.
+std::string live_row(const Sources& sources) {
+    if (sources.live.empty() || sources.live == sources.directory)
+        return "";
+    try {
+        const std::string text = command_of(read_run_record(sources.live));
+        return text.empty() ? "" : row("live answers by", text);
+    } catch (const Error&) {
+        return "";  // Tables of verify --out have no record beside them.
+    }
+}
+
 std::string caveats(const Sources& sources) {
     std::set<std::string> seen;
     std::string html;
@@ -73,7 +108,8 @@ std::string bytes_html(const Sources& sources) {
 }
 
 std::string provenance_html(const Sources& sources) {
-    std::string html = "<table><tbody>" + run_rows(sources.run);
+    std::string html =
+        "<table><tbody>" + earlier_rows(sources.run) + run_rows(sources.run) + live_row(sources);
     if (sources.trace != nullptr)
         html += trace_rows(*sources.trace);
     html += row("results",
