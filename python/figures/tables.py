@@ -164,13 +164,24 @@ def drawn_policies(replay, names, wanted):
     policies = {names.of(row): row["policy"] for row in summary_rows(replay)}
     if wanted is None:
         return set(policies)
-    drawn = set()
-    for name in separated(wanted):
-        found = {policy for policy, bare in policies.items() if name in (policy, bare)}
+    drawn, parts = set(), separated(wanted)
+    while parts:
+        found, used = longest_name(parts, policies)
         if not found:
-            raise Missing(f"{replay} holds no policy {name}; it holds {', '.join(sorted(policies))}")
+            raise Missing(f"{replay} holds no policy {parts[0]}; it holds {', '.join(sorted(policies))}")
         drawn |= found
+        del parts[:used]
     return drawn
+
+
+def longest_name(parts, policies):
+    """The policies that as many first parts as can be name: a spec has commas between parameters."""
+    for used in range(len(parts), 0, -1):
+        name = ",".join(parts[:used])
+        found = {policy for policy, bare in policies.items() if name in (policy, bare)}
+        if found:
+            return found, used
+    return set(), 0
 
 
 def separated(names):

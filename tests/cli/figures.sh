@@ -64,6 +64,9 @@ if grep -q 'without intervals' stdout; then complain "two policies: $(cat stdout
 expect_success replay two.kvtape.h5 --policy snapkv --budget 10%,25% --schedule prompt --out settings --quiet
 expect_success replay two.kvtape.h5 --policy snapkv --policy full --budget 10%,25% --out settings --quiet
 draw --replay settings --out png --format png --policies "snapkv (prompt),full" || complain "a schedule: $(cat stderr)"
+# A spec has commas between its parameters.
+expect_success replay two.kvtape.h5 --policy snapkv:window=16,kernel=3 --policy full --budget 10%,25% --out spec --quiet
+draw --replay spec --out png --format png --policies full,snapkv:window=16,kernel=3 || complain "a spec: $(cat stderr)"
 if draw --replay settings --out none --policies snap; then complain 'snap is not refused'; fi
 grep -q 'it holds full, snapkv (prefill), snapkv (prompt)$' stderr || complain "schedules: $(cat stderr)"
 PYTHONPATH=$(dirname "$figures") python3 - settings parameters <<'PYTHON' || complain 'parameter sets are averaged'
