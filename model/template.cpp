@@ -21,7 +21,6 @@ class Reader {
     std::vector<std::int32_t> ids_of(const std::string& name, const Fields& fields) const;
 
     std::span<const Vocabulary::Entry> entries_;
-    bool known_ = false;
 };
 
 void Reader::add(const Json& field, const std::string& what, bool may_nest) {
@@ -44,9 +43,9 @@ void Reader::add(const Json& field, const std::string& what, bool may_nest) {
 }
 
 void Reader::add_template(const Fields& fields) {
-    if (known_)
+    if (read.given)
         fields.refuse("processors", "have TemplateProcessing twice");
-    known_ = true;
+    read.given = true;
     const Json* single = fields.find("single");
     if (single == nullptr || !single->is_array() || single->size() > most_tokens)
         fields.refuse("single", "must be an array of at most " + std::to_string(most_tokens));

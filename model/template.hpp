@@ -12,6 +12,7 @@ namespace kvtape::model {
 /// The tokens that a model wants around a text.
 struct Template {
     std::vector<std::int32_t> before, behind;
+    bool given = false;  ///< the file says which, even if none
 };
 
 /// `TemplateProcessing` in the `post_processor` of a tokenizer.json. `ByteLevel` and `Sequence` are

@@ -214,6 +214,15 @@ Encoding Tokenizer::encode_in_template(std::string_view text) const {
     return whole;
 }
 
+std::optional<std::string> Tokenizer::template_prefix() const {
+    if (!state_->around.given)
+        return std::nullopt;
+    std::string prefix;
+    for (const std::int32_t id : state_->around.before)
+        prefix += bytes_of(id);
+    return prefix;
+}
+
 std::string Tokenizer::bytes_of(std::int32_t id) const {
     return state_->entry(id).bytes;
 }

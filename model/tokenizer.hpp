@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +36,8 @@ class Tokenizer {
     /// The same with the tokens that the template puts before and behind the text; their ranges are
     /// empty.
     Encoding encode_in_template(std::string_view text) const;
+    /// What the template puts before a text, as text; nothing where the file has no template.
+    std::optional<std::string> template_prefix() const;
     /// The bytes of one token, as they stand in text: a space for `▁`, the byte for `<0x0A>`.
     std::string bytes_of(std::int32_t id) const;
     /// The bytes of all, concatenated; special tokens are left out.

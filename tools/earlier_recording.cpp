@@ -17,19 +17,9 @@ bool is_there(const fs::path& file) {
     return fs::exists(file, failure);
 }
 
-/// A file that was cut off; null where there is none, or it holds no finished sequence.
+/// A file that was cut off; null where there is none.
 std::unique_ptr<Trace> open_cut_off(const fs::path& file, int threads) {
-    if (!is_there(file))
-        return nullptr;
-    try {
-        std::unique_ptr<Trace> trace = open_trace(file, Unfinished::allow, threads);
-        return trace->sequences() > 0 ? std::move(trace) : nullptr;
-    } catch (const Error& error) {
-        // Cut off before its first sequence was on the disk.
-        if (error.kind() == ErrorKind::format)
-            return nullptr;
-        throw;
-    }
+    return is_there(file) ? open_trace(file, Unfinished::allow, threads) : nullptr;
 }
 
 auto tensors(const LayerData& data) {
@@ -69,8 +59,16 @@ EarlierRecording::EarlierRecording(const fs::path& out, int threads) : out_(out)
         trace_ = open_trace(out, Unfinished::refuse, threads);
         return;
     }
-    trace_ = open_cut_off(out.string() + ".partial", threads);
     std::unique_ptr<Trace> aside = open_cut_off(set_aside(out), threads);
+    try {
+        trace_ = open_cut_off(out.string() + ".partial", threads);
+    } catch (Error& error) {
+        // A run that resumed and was cut off at once loses nothing: all of it lies aside.
+        if (!aside) {
+            error.add("resuming " + out.string() + " (--overwrite records it anew)");
+            throw;
+        }
+    }
     aside_ = aside && aside->sequences() >= sequences();
     if (aside_)
         trace_ = std::move(aside);

@@ -42,13 +42,13 @@ PromptSource::PromptSource(const RecordRequest& request,
     if (size() > most_sequences)
         throw usage_error("asked for " + std::to_string(size()) +
                           " sequences; a trace holds at most " + std::to_string(most_sequences));
-    Room room(config);
+    LengthCheck check(config);
     for (std::int64_t index = 0; index < size(); ++index) {
         const workload::Prompt prompt = make(index);
-        room.expect("sequence " + std::to_string(index) + " (" + prompt.task + ")",
-                    positions_of(request, prompt));
+        check.expect("sequence " + std::to_string(index) + " (" + prompt.task + ")",
+                     positions_of(request, prompt));
     }
-    warning_ = room.warning();
+    warning_ = check.warning();
 }
 
 void PromptSource::make_documents(const RecordRequest& request,

@@ -127,6 +127,13 @@ void expect_writable(const fs::path& out, bool keeps_nothing) {
         throw errno_error("creating " + out.string());
 }
 
+std::string template_help() {
+    std::string help = "the chat template around prompts of your own: auto (the model's own), ";
+    for (const std::string_view name : workload::chat_template_names())
+        help += std::string(name) + ", ";
+    return help + "or a text with {context} and {question}";
+}
+
 void read_prompt_options(const Invocation& invocation, RecordRequest& request) {
     const auto& values = invocation.values;
     for (const char* name : {"format", "template"})
@@ -161,11 +168,7 @@ void declare_record(options::options_description& own, options::positional_optio
     add("format",
         text("kvtape", "NAME"),
         "how that file is written: kvtape, or as the data of RULER (ruler) or BABILong (babilong)");
-    add("template",
-        text("auto", "NAME"),
-        "the chat template around prompts of your own: auto (the model's own), plain, llama-3, "
-        "llama-3.1, qwen2, qwen2.5, chatml, qwen3-no-think, llama-2, mistral-v1, mistral-v3, "
-        "mistral-tekken, phi-3, or a text with {context} and {question}");
+    add("template", text("auto", "NAME"), template_help().c_str());
     add("sequences", text("4", "N"), "documents of each workload");
     add("length", text("1024", "T"), "tokens of context, met exactly");
     add("depth", text("", "D,..."), "where the needle stands, from 0 to 1; default: at random");
@@ -235,7 +238,7 @@ RecordRequest read_record_request(const Invocation& invocation) {
     return request;
 }
 
-void Room::expect(const std::string& what, std::int64_t positions) {
+void LengthCheck::expect(const std::string& what, std::int64_t positions) {
     try {
         model::expect_fixed_rope(config_, positions);
     } catch (Error& error) {
@@ -246,7 +249,7 @@ void Room::expect(const std::string& what, std::int64_t positions) {
     longest_ = std::max(longest_, positions);
 }
 
-std::string Room::warning() const {
+std::string LengthCheck::warning() const {
     if (beyond_ == 0)
         return {};
     return std::to_string(beyond_) + (beyond_ == 1 ? " sequence" : " sequences") +

@@ -41,10 +41,10 @@ void declare_record(boost::program_options::options_description& own,
 /// Reads them. What cannot work is a usage error; an output that cannot be written an io error.
 RecordRequest read_record_request(const Invocation& invocation);
 
-/// What a request asks of the positions that a model was trained for.
-class Room {
+/// Holds sequences against the positions that a model was trained for.
+class LengthCheck {
   public:
-    explicit Room(const model::Config& config) : config_(config) {}
+    explicit LengthCheck(const model::Config& config) : config_(config) {}
 
     /// Counts a sequence that may become this long. A model that cannot run so far is refused with
     /// a format error that names `what`.

@@ -3,15 +3,7 @@
 # shellcheck source=tests/cli/support.sh
 . "$(dirname "$0")/support.sh"
 
-"$program" record --workload passkey:digits=5 --sequences 2000 --length 256 --quiet --out long.kvtape.h5 &
-recording=$!
-while kill -0 "$recording" 2>/dev/null; do
-    size=$(stat -c %s long.kvtape.h5.partial 2>/dev/null || echo 0)
-    ((size < 12000000)) || break
-    sleep 0.1
-done
-kill -9 "$recording" || complain 'the recording ended by itself'
-wait "$recording" 2>/dev/null
+kill_at 12000000 record --workload passkey:digits=5 --sequences 2000 --length 256 --quiet --out long.kvtape.h5
 
 [[ ! -e long.kvtape.h5 ]] || complain 'an unfinished recording has its final name'
 expect_refusal 3 'long\.kvtape\.h5\.partial.*--partial' info long.kvtape.h5.partial

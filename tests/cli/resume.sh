@@ -14,15 +14,7 @@ fingerprint=$(grep -oE '[0-9a-f]{32}' stdout)
 expect_output '^template lexicon$'
 
 # Killed while it runs: what was finished is taken over.
-"$program" "${request[@]}" --out cut.kvtape.h5 >/dev/null 2>&1 &
-recording=$!
-while kill -0 "$recording" 2>/dev/null; do
-    size=$(stat -c %s cut.kvtape.h5.partial 2>/dev/null || echo 0)
-    ((size < 1500000)) || break
-    sleep 0.02
-done
-kill -9 "$recording" || complain 'the recording ended by itself'
-wait "$recording" 2>/dev/null
+kill_at 1500000 "${request[@]}" --out cut.kvtape.h5
 cp cut.kvtape.h5.partial half.kvtape.h5.partial
 cp cut.kvtape.h5.partial other.kvtape.h5.partial
 expect_refusal 2 '--resume goes on with it' "${request[@]}" --out cut.kvtape.h5
@@ -71,6 +63,11 @@ expect_refusal 2 'another --dtype' "${request[@]}" --dtype bfloat16 "${other[@]}
 expect_refusal 2 'give one of them' "${request[@]}" --overwrite "${other[@]}"
 [[ $(sha256sum <other.kvtape.h5.partial) == "$before" ]] || complain 'a refused run changed the earlier file'
 expect_absent other.kvtape.h5.check
+
+# What cannot be read is neither taken over nor overwritten.
+head -c 3000 other.kvtape.h5.partial >torn.kvtape.h5.partial
+expect_refusal 3 'resuming torn.kvtape.h5 .--overwrite' "${request[@]}" --resume --out torn.kvtape.h5
+[[ $(stat -c %s torn.kvtape.h5.partial) == 3000 ]] || complain 'an unreadable recording was overwritten'
 
 # Without an earlier run, --resume records everything.
 expect_success "${request[@]}" --resume --out fresh.kvtape.h5

@@ -62,6 +62,21 @@ expect_absent() {
     done
 }
 
+# kill_at BYTES ARGUMENT... --out FILE: kvtape runs, and is killed once FILE.partial is that large.
+kill_at() {
+    local bytes=$1 size running
+    shift
+    "$program" "$@" >/dev/null 2>&1 &
+    running=$!
+    while kill -0 "$running" 2>/dev/null; do
+        size=$(stat -c %s "${*: -1}.partial" 2>/dev/null || echo 0)
+        ((size < bytes)) || break
+        sleep 0.02
+    done
+    kill -9 "$running" || complain "kvtape $* ended by itself"
+    wait "$running" 2>/dev/null
+}
+
 # skip REASON: ends the script as skipped.
 skip() {
     printf 'skipped: %s\n' "$1"

@@ -2,6 +2,7 @@
 #include "model/tokenizer.hpp"
 #include "model/utf8.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/widened.hpp"
 
 #include <cstdint>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 
 using namespace kvtape;
 using namespace kvtape::model;
+using testing::widened;
 
 namespace {
 
@@ -85,22 +87,6 @@ std::string text_of(const std::vector<Kind>& kinds, std::uint64_t seed) {
             text += kind.drawn(draw);
     }
     return text;
-}
-
-bool inside_character(const std::string& text, std::int64_t offset) {
-    return offset < std::ssize(text) &&
-           (static_cast<unsigned char>(text[static_cast<std::size_t>(offset)]) & 0xc0u) == 0x80u;
-}
-
-/// Byte ranges widened to whole characters, as `tokenizers` reports them.
-Encoding widened(Encoding encoding, const std::string& text) {
-    for (std::int64_t& begin : encoding.begins)
-        while (inside_character(text, begin))
-            --begin;
-    for (std::int64_t& end : encoding.ends)
-        while (inside_character(text, end))
-            ++end;
-    return encoding;
 }
 
 template <typename Number>

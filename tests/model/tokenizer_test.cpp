@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/json.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/widened.hpp"
 
 #include <filesystem>
 #include <fstream>
@@ -13,6 +14,7 @@
 using namespace kvtape;
 using namespace kvtape::model;
 using Catch::Matchers::Contains;
+using testing::widened;
 
 namespace {
 
@@ -22,22 +24,6 @@ std::string read(const std::filesystem::path& path) {
     std::ifstream file(path);
     REQUIRE(file);
     return {std::istreambuf_iterator<char>(file), {}};
-}
-
-bool inside_character(const std::string& text, std::int64_t offset) {
-    return offset < std::ssize(text) &&
-           (static_cast<unsigned char>(text[static_cast<std::size_t>(offset)]) & 0xc0u) == 0x80u;
-}
-
-/// Byte ranges widened to whole characters, as `tokenizers` reports them.
-Encoding widened(Encoding encoding, const std::string& text) {
-    for (std::int64_t& begin : encoding.begins)
-        while (inside_character(text, begin))
-            --begin;
-    for (std::int64_t& end : encoding.ends)
-        while (inside_character(text, end))
-            ++end;
-    return encoding;
 }
 
 /// A tokenizer of single bytes `a`, `b`, `c`, a space and two merges.
@@ -215,6 +201,10 @@ TEST_CASE("a template puts its tokens around the text", "[model][tokenizer]") {
     CHECK(encoding.ends == std::vector<std::int64_t>{0, 3, 3});
     CHECK(parse(json).encode("abc").ids == std::vector<std::int32_t>{6});
     CHECK(parse(small()).encode_in_template("abc").ids == std::vector<std::int32_t>{6});
+    CHECK(parse(json).template_prefix() == "<s>");
+    CHECK_FALSE(parse(small()).template_prefix());
+    json["post_processor"]["single"] = Json::array({text});
+    CHECK(parse(json).template_prefix() == "");
 }
 
 TEST_CASE("byte fallback needs a token for every byte", "[model][tokenizer]") {

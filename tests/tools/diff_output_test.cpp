@@ -1,5 +1,6 @@
 #include "core/error.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/count.hpp"
 #include "tests/trace/samples.hpp"
 #include "tools/diff_page.hpp"
 #include "tools/diff_page_style.hpp"
@@ -10,6 +11,7 @@
 #include <algorithm>
 
 using namespace kvtape;
+using testing::count;
 using namespace kvtape::tests;
 using Catch::Matchers::Contains;
 
@@ -84,13 +86,6 @@ class Comparison {
     DiffRequest request_;
     DecisionDiff diff_;
 };
-
-std::size_t count(const std::string& text, const std::string& part) {
-    std::size_t found = 0;
-    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
-        ++found;
-    return found;
-}
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 #include "core/error.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/count.hpp"
 #include "tests/trace/samples.hpp"
 #include "tools/report/data.hpp"
 #include "tools/report/page.hpp"
@@ -9,6 +10,7 @@
 #include <vector>
 
 using namespace kvtape;
+using testing::count;
 using namespace kvtape::tests;
 using Catch::Matchers::Contains;
 
@@ -100,13 +102,6 @@ class Results {
 
     Folder folder_;
 };
-
-std::size_t count(const std::string& text, const std::string& part) {
-    std::size_t found = 0;
-    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
-        ++found;
-    return found;
-}
 
 /// What stands inside the element that holds the data.
 std::string data_in(const std::string& page) {

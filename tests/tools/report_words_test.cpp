@@ -1,4 +1,5 @@
 #include "tests/support/catch.hpp"
+#include "tests/support/count.hpp"
 #include "tools/report/data.hpp"
 #include "tools/report/optional_table.hpp"
 
@@ -6,17 +7,7 @@
 #include <string>
 
 using namespace kvtape;
-
-namespace {
-
-std::size_t count(const std::string& text, const std::string& part) {
-    std::size_t found = 0;
-    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
-        ++found;
-    return found;
-}
-
-}  // namespace
+using testing::count;
 
 TEST_CASE("data inside a script element cannot end it", "[tools][report]") {
     const std::string hostile = "</script><!--<script>&amp;\u2028\u2029\"\\";

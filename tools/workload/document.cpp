@@ -80,6 +80,8 @@ Position context_tokens(const Document& document, const model::Tokenizer& tokeni
 }
 
 std::string begin_of_text(const model::Tokenizer& tokenizer) {
+    if (const std::optional<std::string> prefix = tokenizer.template_prefix())
+        return *prefix;
     for (const char* candidate : {"<s>", "<|begin_of_text|>"}) {
         const model::Encoding encoding = tokenizer.encode(candidate);
         if (encoding.ids.size() == 1 && tokenizer.is_special(encoding.ids.front()))

@@ -52,7 +52,8 @@ Prompt tokenize(const Document& document, const model::Tokenizer& tokenizer);
 /// `context_len` of the same prompt.
 Position context_tokens(const Document& document, const model::Tokenizer& tokenizer);
 
-/// The token that begins a text (`<s>` or `<|begin_of_text|>`), or "" when the model has none.
+/// What begins a text: the tokens that the tokenizer's template puts there. Without a template
+/// `<s>` or `<|begin_of_text|>`, whichever is a special token, or "".
 std::string begin_of_text(const model::Tokenizer& tokenizer);
 
 /// Between answers of which one is enough.
