@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/kernels.hpp"
+#include "tools/text_file.hpp"
 
 #include <chrono>
 #include <ctime>
@@ -10,6 +11,18 @@
 #include <unistd.h>
 
 namespace kvtape {
+namespace {
+
+/// What is kept of a call that is not the last: what was called, which version, when.
+Json call_of(const Json& record) {
+    Json call = Json::object();
+    for (const char* key : {"command", "producer", "date_utc"})
+        if (record.contains(key))
+            call[key] = record[key];
+    return call;
+}
+
+}  // namespace
 
 Json run_record(const Invocation& invocation) {
     char host[256] = "";
@@ -45,20 +58,36 @@ Json with_earlier(Json record, const std::filesystem::path& directory) {
     } catch (const Error&) {
         return record;
     }
-    if (!before.is_object() || !before.contains("command"))
+    if (!before.is_object())
+        return record;
+    if (before.contains("analyze"))
+        record["analyze"] = before["analyze"];
+    if (!before.contains("command"))
         return record;
     Json earlier = Json::array();
     if (before.contains("earlier") && before["earlier"].is_array())
         earlier = before["earlier"];
-    Json last;
-    for (const char* key : {"command", "producer", "date_utc"})
-        if (before.contains(key))
-            last[key] = before[key];
-    earlier.push_back(std::move(last));
+    earlier.push_back(call_of(before));
     while (earlier.size() > most)
         earlier.erase(earlier.begin());
     record["earlier"] = std::move(earlier);
     return record;
+}
+
+void note_command(const std::filesystem::path& directory,
+                  const std::string& verb,
+                  const Invocation& invocation) {
+    Json record = Json::object();
+    try {
+        if (std::filesystem::exists(directory / "run.json"))
+            record = read_run_record(directory);
+    } catch (const Error&) {
+        return;
+    }
+    if (!record.is_object())
+        return;
+    record[verb] = call_of(run_record(invocation));
+    write_text_file(directory / "run.json", record.dump(2) + "\n");
 }
 
 std::filesystem::path recording_of(const std::filesystem::path& directory, const Json& record) {

@@ -222,9 +222,13 @@ expect_partial 3 'emptied/recall\.csv: it holds no results; run kvtape replay in
 [[ -s emptied/bias.csv && ! -e emptied/compare.csv ]] || complain 'an empty recall.csv: wrong tables'
 fresh thinned
 grep -v '^random,' all/recall.csv >thinned/recall.csv
-expect_partial 3 'thinned/recall\.csv: it has no row of 3 of the [0-9]+ results that index\.csv lists \(random at 10%, random at 25%, random at 100%\), which' \
+expect_partial 3 'thinned/recall\.csv: it lacks rows of 3 of the [0-9]+ results that index\.csv lists \(random at 10%, random at 25%, random at 100%\), which' \
     analyze thinned
 [[ -s thinned/compare.csv ]] || complain 'a recall.csv without random stops the tables'
+grep -v '^random,[^,]*,25%.*,1,0,' all/recall.csv >thinned/recall.csv
+[[ $(wc -l <thinned/recall.csv) -lt $(wc -l <all/recall.csv) ]] || complain 'no row was taken away'
+expect_partial 3 'thinned/recall\.csv: it lacks rows of 1 of the [0-9]+ results that index\.csv lists \(random at 25%\), which' \
+    analyze thinned
 fresh garbled
 printf 'policy,budget\nx\n' >garbled/recall.csv
 expect_partial 3 'recall\.csv' analyze garbled

@@ -116,7 +116,15 @@ expect_success report question --live asked --quiet
 for part in 'earlier command<td>[^<]*--policy snapkv' 'earlier command<td>[^<]*--policy tova' '>command<td>[^<]*--policy knorm' 'live answers by<td>[^<]* live --like'; do
     grep -F '<th scope=row>producer' question/report.html | grep -q "$part" || complain "how it was made does not say: $part"
 done
-printf '{"command": "by hand", "earlier": 7}' >question/run.json
+! grep -q 'analyzed by<\|compared with them by<' question/report.html || complain 'commands that nobody gave are shown'
+expect_success analyze question --quiet
+expect_success verify question asked --quiet
+expect_success replay asked.kvtape.h5 --policy knorm --budget 50% --out question --quiet
+expect_success report question --live asked --quiet
+for part in 'analyzed by<td>[^<]* analyze question' 'compared with them by<td>[^<]* verify question asked' 'live answers by<td>[^<]* live --like'; do
+    grep -F '<th scope=row>producer' question/report.html | grep -q "$part" || complain "how it was made does not say: $part"
+done
+printf '{"command": "by hand", "earlier": 7, "analyze": [1]}' >question/run.json
 expect_success replay asked.kvtape.h5 --policy h2o --budget 25% --out question --quiet
 expect_success report question --quiet
 grep -F '<th scope=row>producer' question/report.html | grep -q 'earlier command<td>by hand<' || complain 'a record without a list is not read'

@@ -61,15 +61,25 @@ std::string earlier_rows(const Json& run) {
     return html;
 }
 
-/// The command that made the live answers, where their directory says so.
-std::string live_row(const Sources& sources) {
+/// The command of a verb that wrote tables beside the results of `run`, where it says so.
+std::string tables_row(const Json& run, std::string_view verb, std::string_view name) {
+    if (!run.is_object() || !run.contains(verb))
+        return "";
+    const std::string text = command_of(run[std::string(verb)]);
+    return text.empty() ? "" : row(name, text);
+}
+
+/// The commands that made the live answers and their comparison, where their directory says so.
+std::string live_rows(const Sources& sources) {
     if (sources.live.empty() || sources.live == sources.directory)
         return "";
     try {
-        const std::string text = command_of(read_run_record(sources.live));
-        return text.empty() ? "" : row("live answers by", text);
+        const Json run = read_run_record(sources.live);
+        const std::string text = command_of(run);
+        return (text.empty() ? "" : row("live answers by", text)) +
+               tables_row(run, "verify", "compared with them by");
     } catch (const Error&) {
-        return "";  // Tables of verify --out have no record beside them.
+        return "";
     }
 }
 
@@ -109,7 +119,8 @@ std::string bytes_html(const Sources& sources) {
 
 std::string provenance_html(const Sources& sources) {
     std::string html =
-        "<table><tbody>" + earlier_rows(sources.run) + run_rows(sources.run) + live_row(sources);
+        "<table><tbody>" + earlier_rows(sources.run) + run_rows(sources.run) +
+        tables_row(sources.run, "analyze", "analyzed by") + live_rows(sources);
     if (sources.trace != nullptr)
         html += trace_rows(*sources.trace);
     html += row("results",

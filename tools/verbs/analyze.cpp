@@ -3,6 +3,7 @@
 #include "sim/csv.hpp"
 #include "tools/analyzing.hpp"
 #include "tools/progress.hpp"
+#include "tools/run_record.hpp"
 #include "tools/table.hpp"
 #include "tools/text_file.hpp"
 #include "tools/verb.hpp"
@@ -176,6 +177,7 @@ int run(const Invocation& invocation) {
     for (const FindingsTable& table : all.tables)
         write_text_file(directory / table.file, table.text);
     remove_left_out(directory, all);
+    note_command(directory, "analyze", invocation);
     print_results(all, directory, invocation.common.json);
     for (const Problem& problem : all.problems)
         std::cerr << "kvtape: " << problem.message << '\n';

@@ -3,6 +3,7 @@
 #include "policies/spec.hpp"
 #include "sim/bootstrap.hpp"
 #include "sim/csv.hpp"
+#include "tools/run_record.hpp"
 #include "tools/table.hpp"
 #include "tools/text_file.hpp"
 #include "tools/verb.hpp"
@@ -283,6 +284,7 @@ int run(const Invocation& invocation) {
         agreement.add(pair);
     agreement.write(out);
     const std::vector<MetricCalibration> calibration = calibrate(a, b, out, invocation.common);
+    note_command(out, "verify", invocation);
     if (invocation.common.json)
         print_json(agreement, calibration);
     else
