@@ -5,6 +5,7 @@
 #include "tools/table.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdio>
 #include <map>
@@ -77,7 +78,9 @@ std::vector<std::string> budget_columns(const std::vector<Cell>& cells) {
 using Row = std::map<std::size_t, const Cell*>;
 
 std::string kept_text(const Cell& cell) {
-    return formatted("%.0f", 100.0 * cell.summary.kept_ratio) + " % at " + cell.budget;
+    // Halves go up, as on the page of kvtape report.
+    return formatted("%.0f", std::floor(100.0 * cell.summary.kept_ratio + 0.5)) + " % at " +
+           cell.budget;
 }
 
 /// What the marked cells of a row keep; empty when none is marked.

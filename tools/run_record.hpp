@@ -15,8 +15,8 @@ Json run_record(const Invocation& invocation);
 Json read_run_record(const std::filesystem::path& directory);
 
 /// `record` with the list `earlier`: command, producer and date of what run.json of `directory`
-/// holds of earlier runs into it, oldest first, the last 32 of them; and what `note_command` noted of
-/// `analyze`. A run.json that cannot be read adds none.
+/// holds of earlier runs into it, oldest first, the last 32 of them; and what `note_command` noted
+/// of `analyze`. A run.json that cannot be read adds none.
 Json with_earlier(Json record, const std::filesystem::path& directory);
 
 /// Keeps in run.json of `directory`, under the name of the verb, the command, producer and date of

@@ -118,9 +118,8 @@ std::string bytes_html(const Sources& sources) {
 }
 
 std::string provenance_html(const Sources& sources) {
-    std::string html =
-        "<table><tbody>" + earlier_rows(sources.run) + run_rows(sources.run) +
-        tables_row(sources.run, "analyze", "analyzed by") + live_rows(sources);
+    std::string html = "<table><tbody>" + earlier_rows(sources.run) + run_rows(sources.run) +
+                       tables_row(sources.run, "analyze", "analyzed by") + live_rows(sources);
     if (sources.trace != nullptr)
         html += trace_rows(*sources.trace);
     html += row("results",
