@@ -145,6 +145,16 @@ def by_depth(judged):
     return " ".join(f"{sum(part)}/{len(part)}" for part in fifths)
 
 
+def table(answers, tasks, lengths, documents):
+    """Right answers by task and length, as a Markdown table."""
+    lines = ["| task | " + " | ".join(map(str, lengths)) + " |", "|---|" + "---|" * len(lengths)]
+    for task in tasks:
+        judged = [answers.of(task, length)[:documents] for length in lengths]
+        found = [f"{sum(right for _, right in cell)}/{len(cell)}" if cell else "" for cell in judged]
+        lines.append(f"| {task} | " + " | ".join(found) + " |")
+    return "\n".join(lines)
+
+
 def fits(task, length):
     sizes = TASKS[task]
     return sizes.get("keys", 0) * 24 <= length * 0.8 and sizes.get("passkey", 0) <= length / 4
@@ -158,6 +168,7 @@ def parse_arguments():
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="TASK")
     parser.add_argument("--seed", type=int, default=1234)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="keeps every answer, and continues")
+    parser.add_argument("--table", action="store_true", help="prints the table of a README at the end")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     return parser.parse_args()
 
@@ -175,7 +186,8 @@ def main():
     def predict(ids):
         return model(ids.to(arguments.device)).logits
 
-    for length in map(int, arguments.lengths.split(",")):
+    lengths = [int(length) for length in arguments.lengths.split(",")]
+    for length in lengths:
         for task in arguments.tasks:
             if not fits(task, length):
                 continue
@@ -186,6 +198,8 @@ def main():
             share = f"{right / count:.2f} [{low:.2f}, {high:.2f}]"
             print(f"{length:6d} {task:22s} {right:3d}/{count}  {share}  by depth {by_depth(judged)}",
                   flush=True)
+    if arguments.table:
+        print("\n" + table(answers, arguments.tasks, lengths, arguments.documents))
 
 
 if __name__ == "__main__":

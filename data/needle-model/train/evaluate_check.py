@@ -52,6 +52,9 @@ def main():
         assert all(0 <= depth < 1 for depth, _ in whole), whole
         counted = [part.split("/") for part in evaluate.by_depth(whole).split()]
         assert sum(int(right) for right, _ in counted) == sum(right for _, right in whole), counted
+        answers = evaluate.Answers(path)
+        printed = evaluate.table(answers, [TASK], [LENGTH, 512], 4).splitlines()
+        assert printed == [f"| task | {LENGTH} | 512 |", "|---|---|---|", f"| {TASK} | 3/4 |  |"], printed
         path.write_text("a,b\n")
         try:
             evaluate.Answers(path)

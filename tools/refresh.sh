@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# refresh.sh [PART]...: makes again what is derived from the weights of data/needle-model, or the named
+# parts of it. `./dev refresh --help` explains it.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+
+kvtape=$PWD/build/dev/kvtape out=$PWD/out/refresh
+parts=(vectors demo pictures claims truth evaluation)
+
+usage() {
+    cat <<'HELP'
+usage: ./dev refresh [PART]...
+
+Makes again what is derived from the weights of data/needle-model: all of it, or the named parts.
+
+  vectors      tests/parity/vectors.json, by transformers (a virtual environment, fetched once)
+  demo         ./dev demo, and its tables in README.md
+  pictures     docs/img, from the page of the demo in Chromium; needs Node.js, pngquant and optipng
+  claims       the scripts of examples/claims, and their tables in docs/claims.md
+  truth        the commands of docs/does-replay-tell-the-truth.md; what they print is left to compare
+  evaluation   the table of right answers in data/needle-model/README.md
+
+Recordings, tables and what was printed are in out/refresh. In the documents the numbers of tables
+change, never words or the choice of rows; a table that no printed one matches is named. Read the
+words around the tables again: `git diff`. The parts claims and evaluation take longest.
+HELP
+}
+
+fail() {
+    printf 'refresh: %s\n' "$1" >&2
+    exit 2
+}
+
+say() {
+    printf '+ %s\n' "$*" >&2
+}
+
+run() {
+    say "$@"
+    "$@"
+}
+
+# fresh NAME: an empty folder for a part; its path is in `folder`.
+fresh() {
+    folder=$out/$1
+    rm -rf "$folder"
+    mkdir -p "$folder"
+}
+
+vectors() {
+    ./dev build dev
+    local environment=build/parity/venv
+    [[ -x $environment/bin/python ]] || run python3 -m venv "$environment"
+    run "$environment/bin/pip" install --quiet --requirement tests/parity/requirements.txt
+    run "$environment/bin/python" tests/parity/make_vectors.py tests/parity/vectors.json
+    run build/dev/tests/model_tests '[parity]'
+}
+
+demo() {
+    fresh demo
+    run ./dev demo | tee "$folder/printed.txt"
+    run python3 tools/refresh_tables.py README.md "$folder/printed.txt"
+}
+
+pictures() {
+    [[ -f out/demo/report.html ]] || fail 'there is no out/demo/report.html; refresh the part demo first'
+    local tool
+    for tool in pngquant optipng; do
+        command -v "$tool" >/dev/null || fail "$tool is not installed; apt-get install $tool"
+    done
+    run tests/report/run.sh "$kvtape" build/dev/tests/report docs/img
+}
+
+claims() {
+    ./dev build dev
+    local script names=()
+    for script in lagkv ems laser-kv heads; do
+        fresh "claims/$script"
+        say "examples/claims/$script.sh $folder"
+        KVTAPE=$kvtape "examples/claims/$script.sh" "$folder" >"$out/claims/$script.md"
+        names+=("$out/claims/$script.md")
+    done
+    run python3 tools/refresh_tables.py docs/claims.md "${names[@]}"
+}
+
+# The code blocks of a document that begin with kvtape, as files 1.sh, 2.sh, ... of `folder`.
+blocks_of() {
+    awk -v folder="$folder" '
+        /^```/ { inside = !inside; first = inside; next }
+        inside && first { first = 0; mine = /^kvtape /; if (mine) file = folder "/" ++count ".sh" }
+        inside && mine { print >file }' "$1"
+}
+
+truth() {
+    ./dev build dev
+    [[ -f out/demo/needles.kvtape.h5 ]] || fail 'there is no out/demo; refresh the part demo first'
+    fresh truth
+    blocks_of docs/does-replay-tell-the-truth.md
+    local block schedule
+    for block in "$folder"/*.sh; do
+        for schedule in prompt block:64 +decode; do
+            [[ $schedule == prompt ]] || grep -q SCHEDULE "$block" || continue
+            local work=${block%.sh}-$schedule
+            mkdir -p "$work/out"
+            ln -s "$PWD/out/demo" "$work/out/demo"
+            say "${block#"$PWD/"}, schedule $schedule"
+            (cd "$work" && PATH=$(dirname "$kvtape"):$PATH \
+                bash -e <(sed "s|SCHEDULE|$schedule|" "$block") >printed.txt)
+        done
+    done
+    printf 'refresh: compare %s/*/printed.txt with docs/does-replay-tell-the-truth.md\n' "$folder" >&2
+}
+
+evaluation() {
+    fresh evaluation
+    run data/needle-model/train/run.sh evaluate.py --lengths 512,1024,2048,4096,8192 --documents 20 \
+        --csv "$folder/answers.csv" --table | tee "$folder/printed.txt"
+    run python3 tools/refresh_tables.py data/needle-model/README.md "$folder/printed.txt"
+}
+
+for word; do
+    case $word in
+        --help | -h)
+            usage
+            exit 0
+            ;;
+        *) [[ " ${parts[*]} " == *" $word "* ]] || fail "there is no part '$word'; the parts are ${parts[*]}" ;;
+    esac
+done
+for part in "${@:-${parts[@]}}"; do
+    "$part"
+done
+printf 'refresh: done; read the words around the tables again: git diff\n' >&2
