@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,11 +152,12 @@ def test_column_sums_do_not_depend_on_the_blocks(
 def small(family: str, **changed: Any) -> Any:
     """A random model of two layers."""
     torch.manual_seed(1)
-    config = getattr(transformers, f"{family}Config")(
-        vocab_size=1280, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=512, bos_token_id=0, eos_token_id=1,
-        pad_token_id=None, **changed,
-    )  # fmt: skip
+    shape = {
+        "vocab_size": 1280, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512,
+        "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None,
+    }  # fmt: skip
+    config = getattr(transformers, f"{family}Config")(**shape | changed)
     return getattr(transformers, f"{family}ForCausalLM")(config).eval()
 
 
@@ -199,7 +203,6 @@ BAD_PROMPTS = [
     ({"needles": ["here"]}, r"the needle 'here' is in the context more than once; give it as \(begin, end\)"),
     ({"needles": [(5, 99)]}, r"the needle \(5, 99\) is no range of the 41 characters"),
     ({"distractors": [""]}, "the distractor '' is not in the context"),
-    ({"max_new_tokens": 600}, "the model has 512 positions; shorten it or lower max_new_tokens"),
 ]
 
 
@@ -210,6 +213,53 @@ def test_bad_prompts_are_refused(
     tape = kvtape.record(small("Llama"), tokenizer, tmp_path / "x.h5")
     with pytest.raises(kvtape.UsageError, match=message), tape:
         tape.generate(PROMPT, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_beyond_its_positions_a_model_is_recorded_after_a_warning(
+    tokenizer: Any, tmp_path: Path, program: Program
+) -> None:
+    """The same sentence as the program's, and the same recording."""
+    folder, prompts = tmp_path / "short", tmp_path / "prompts.jsonl"
+    small("Llama", max_position_embeddings=16).save_pretrained(folder)
+    shutil.copy(CHECKPOINT / "tokenizer.json", folder)
+    prompts.write_text(json.dumps({"context": PROMPT, "question": "Where?"}))
+    options = ["--max-new-tokens", 9, "--queries", "all", "--dtype", "float32", "--device", "cpu"]
+    said = program("record", "--model", folder, "--prompts", prompts, *options, "--out", tmp_path / "a.h5")
+    with kvtape.open(tmp_path / "a.h5") as ours:
+        one = ours.sequences[0]
+        asked = "<s>" + one.token_text(1, one.context_len), one.token_text(one.context_len, one.prompt_len)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+        with kvtape.record(model, tokenizer, tmp_path / "b.h5", queries="all") as tape:
+            with pytest.warns(UserWarning, match="positions that the model was trained for") as warned:
+                tape.generate(*asked, max_new_tokens=9, add_special_tokens=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                tape.generate("A pass key.", max_new_tokens=2)
+        assert f"kvtape: {warned[0].message}" in said.stderr
+        assert warned[0].filename == __file__
+        with kvtape.open(tmp_path / "b.h5") as theirs:
+            again = theirs.sequences[0]
+            assert np.array_equal(again.tokens, one.tokens)
+            for layer, other in zip(one.layers, again.layers, strict=True):
+                for name in ("keys", "values", "queries"):
+                    assert np.abs(layer.read(name) - other.read(name)).max() <= 1e-5, name
+    program("check", tmp_path / "b.h5")
+
+
+def test_models_that_end_at_their_last_position_are_refused_beyond_it(tokenizer: Any, tmp_path: Path) -> None:
+    dynamic = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    given = "rope_scaling" if transformers.__version__.startswith("4.") else "rope_parameters"
+    table = transformers.GPT2Config(vocab_size=1280, n_positions=16, n_embd=32, n_layer=2, n_head=4)
+    for model, message in (
+        (small("Llama", max_position_embeddings=16, **{given: dynamic}), 'RoPE scaling "dynamic" turns keys'),
+        (transformers.GPT2LMHeadModel(table).eval(), "16 positions and no rotary embedding; shorten it"),
+    ):
+        with (
+            pytest.raises(kvtape.UsageError, match=message),
+            kvtape.record(model, tokenizer, tmp_path / "x.h5") as tape,
+        ):
+            tape.generate(PROMPT)
     assert not list(tmp_path.iterdir())
 
 

@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from kvtape.capture.layer import LayerTape, as_array
+from kvtape.errors import UsageError
 from kvtape.numbers import Array
 from kvtape.records import TraceInfo
 from kvtape.version import VERSION
@@ -50,13 +51,49 @@ def describe(model: Any, layers: list[LayerTape]) -> TraceInfo:
     )
 
 
-def _rope(model: Any, config: Any) -> dict[str, Any]:
-    """What is known of the rotary embedding; nothing where layers differ in it."""
+def positions_warning(model: Any, positions: int) -> str:
+    """What happens to a sequence of so many positions; empty where the model was trained for them.
+
+    A model that cannot run so far is refused: one that looks positions up in a table, and one whose
+    rotations would change with the length.
+    """
+    config = text_config(model)
+    most = getattr(config, "max_position_embeddings", None)
+    if most is None or positions <= most:
+        return ""
+    if not any(name.endswith("inv_freq") for name, _ in model.named_buffers()):
+        raise UsageError(
+            f"recording a prompt: it may reach {positions} tokens with its answer, the model has "
+            f"{most} positions and no rotary embedding; shorten it or lower max_new_tokens"
+        )
+    if _kind(_scaling(config)) == "dynamic":
+        raise UsageError(
+            f'recording a prompt: {positions} positions, but RoPE scaling "dynamic" turns keys by the '
+            f"length of the text beyond {most} (max_position_embeddings), so that a recording would "
+            "have no one rotation; use a shorter text"
+        )
+    return (
+        f"1 sequence may become longer, with question and answer, than the {most} positions that the "
+        f"model was trained for (max_position_embeddings): up to {positions}. It runs on with "
+        "positions it has never seen, and its answers may be worse"
+    )
+
+
+def _scaling(config: Any) -> dict[str, Any] | None:
     parameters = getattr(config, "rope_parameters", None)
     scaling = getattr(config, "rope_scaling", None) if parameters is None else parameters
-    scaling = dict(scaling) if isinstance(scaling, dict) else None
+    return dict(scaling) if isinstance(scaling, dict) else None
+
+
+def _kind(scaling: dict[str, Any] | None) -> Any:
+    return (scaling or {}).get("rope_type", (scaling or {}).get("type", "default"))
+
+
+def _rope(model: Any, config: Any) -> dict[str, Any]:
+    """What is known of the rotary embedding; nothing where layers differ in it."""
+    scaling = _scaling(config)
     theta = (scaling or {}).get("rope_theta", getattr(config, "rope_theta", None))
-    kind = (scaling or {}).get("rope_type", (scaling or {}).get("type", "default"))
+    kind = _kind(scaling)
     rope: dict[str, Any] = {"scaling": None if kind == "default" else scaling}
     rope["layout"] = "interleaved" if config.model_type in _INTERLEAVED else "half"
     if isinstance(theta, (int, float)):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,14 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from kvtape.capture.layer import LayerTape, expect_plain, rows_of
-from kvtape.capture.model import describe, device_of, output_projections, stop_tokens, text_config
+from kvtape.capture.model import (
+    describe,
+    device_of,
+    output_projections,
+    positions_warning,
+    stop_tokens,
+    text_config,
+)
 from kvtape.capture.prompt import Place, Prompt, Tokenizer, is_right, tokenize
 from kvtape.errors import UsageError
 from kvtape.records import SequenceInfo, Span, SpanKind
@@ -102,10 +110,14 @@ class Tape:
         `prompt` is the context that a policy compresses, `question` what follows it, both exactly
         as the model reads them, chat template included. Needles, what the answer follows from, and
         distractors are pieces of the prompt or ranges (begin, end) of its characters. The answer is
-        right when what is generated holds `answer`. Returns the sequence, as the trace holds it.
+        right when what is generated holds `answer`. Where prompt and answer may become longer than
+        the positions the model was trained for, a UserWarning says so. Returns the sequence, as the
+        trace holds it.
         """
         read = tokenize(self._tokenizer, prompt, question, needles, distractors, add_special_tokens)
-        self._expect_room(len(read.tokens) + max_new_tokens)
+        beyond = positions_warning(self._model, len(read.tokens) + max_new_tokens)
+        if beyond:
+            warnings.warn(beyond, stacklevel=2)
         first = 0 if self._last_queries is None else max(0, read.context_len - self._last_queries)
         self._layers = {}
         self._prompt = read
@@ -195,14 +207,6 @@ class Tape:
             generated_text=generated,
             correct=int(is_right(generated, answer)) if answer else -1,
         )
-
-    def _expect_room(self, tokens: int) -> None:
-        most = getattr(text_config(self._model), "max_position_embeddings", None)
-        if most is not None and tokens > most:
-            raise UsageError(
-                f"recording a prompt: it may reach {tokens} tokens with its answer, the model has "
-                f"{most} positions; shorten it or lower max_new_tokens"
-            )
 
     def _complete(self, length: int) -> list[LayerTape]:
         expected = text_config(self._model).num_hidden_layers
