@@ -17,4 +17,4 @@ export KVTAPE_PARITY_VECTORS=$work/vectors.json KVTAPE_PARITY_FAMILIES=$work/fam
 export KVTAPE_PARITY_TOKENIZERS=$work/tokenizers
 "$root/build/dev/tests/model_tests" "[parity]"
 KVTAPE_TEST_PYTHON=$work/venv/bin/python "$root/tests/python/run.sh" "$root/build/dev/kvtape" "$work" \
-    tests/test_capture.py
+    tests/test_capture.py tests/test_exactness.py
