@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from kvtape.errors import FormatError, UsageError
-from kvtape.input import InputArray, InputFile, InputGroup
+from kvtape.input import InputArray, InputGroup
+from kvtape.opened import OpenFile
 from kvtape.records import Block, DecisionInfo, DecisionSequenceInfo, Float32, Int32, LayerFate, Merged
 from kvtape.root import read_complete, read_fingerprint, read_version, sequence_names
 from kvtape.schema import AMOUNTS, DECISIONS_ATTRIBUTES, DECISIONS_MARK
@@ -63,37 +62,16 @@ class DecisionSequence(DecisionSequenceInfo):
         return held
 
 
-class Decisions:
+class Decisions(OpenFile):
     """An open decision file. A context manager; arrays are read when asked for."""
 
-    def __init__(self, path: str | os.PathLike[str], partial: bool = False) -> None:
-        self._file = InputFile(path)
-        try:
-            root = self._file.root
-            read_version(root, DECISIONS_MARK)
-            self.info: DecisionInfo = _read_info(root, read_complete(root, partial))
-            self.sequences: list[DecisionSequence] = _read_sequences(root, self.info.complete)
-        except BaseException:
-            self._file.close()
-            raise
-        self.path: str = self._file.name
+    info: DecisionInfo
+    sequences: list[DecisionSequence]
 
-    def __enter__(self) -> Decisions:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the file. Arrays that were read stay."""
-        self._file.close()
-
-    @property
-    def fingerprint(self) -> str:
-        """32 hexadecimal digits, as the writer computed them."""
-        return self.info.fingerprint
+    def _read_root(self, root: InputGroup, partial: bool) -> None:
+        read_version(root, DECISIONS_MARK)
+        self.info = _read_info(root, read_complete(root, partial))
+        self.sequences = _read_sequences(root, self.info.complete)
 
 
 def _read_info(root: InputGroup, complete: bool) -> DecisionInfo:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from types import TracebackType
 
 import numpy as np
 
 from kvtape.errors import FormatError
-from kvtape.input import InputArray, InputFile, InputGroup
+from kvtape.input import InputArray, InputGroup
 from kvtape.numbers import Array
+from kvtape.opened import OpenFile
 from kvtape.records import SequenceInfo, Span, SpanKind, TraceInfo
 from kvtape.root import read_complete, read_fingerprint, read_version, sequence_names
 from kvtape.schema import (
@@ -128,37 +127,16 @@ class Sequence(SequenceInfo):
         return [Layer(layers.group(layer_name(index)), info, sizes) for index in range(info.layers)]
 
 
-class Trace:
+class Trace(OpenFile):
     """An open trace. A context manager; everything is read when asked for."""
 
-    def __init__(self, path: str | os.PathLike[str], partial: bool = False) -> None:
-        self._file = InputFile(path)
-        try:
-            read_version(self._file.root, TRACE_MARK)
-            self.info: TraceInfo = _read_info(self._file.root, read_complete(self._file.root, partial))
-            self._names = _finished(self._file.root, self.info)
-        except BaseException:
-            self._file.close()
-            raise
-        self.path: str = self._file.name
+    info: TraceInfo
+
+    def _read_root(self, root: InputGroup, partial: bool) -> None:
+        read_version(root, TRACE_MARK)
+        self.info = _read_info(root, read_complete(root, partial))
+        self._names = _finished(root, self.info)
         self._sequences: list[Sequence] | None = None
-
-    def __enter__(self) -> Trace:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the file. Arrays that were read stay."""
-        self._file.close()
-
-    @property
-    def fingerprint(self) -> str:
-        """32 hexadecimal digits, as the writer computed them."""
-        return self.info.fingerprint
 
     @property
     def sequences(self) -> list[Sequence]:
