@@ -2,6 +2,7 @@
 
 #include "model/fields.hpp"
 #include "model/files.hpp"
+#include "model/shard_index.hpp"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +10,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <limits>
-#include <set>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -141,18 +141,6 @@ void check_coverage(const StoredTensors& tensors,
                            std::to_string(data.size()));
 }
 
-std::filesystem::path shard_path(const std::filesystem::path& directory,
-                                 const std::string& name,
-                                 const std::string& what) {
-    // `filename` of a path differs from the path as soon as there is a separator in it.
-    const std::filesystem::path file(name);
-    if (name.empty() || name.find('\0') != std::string::npos || file.filename() != file ||
-        name == "." || name == "..")
-        throw format_error("reading " + what + ": the shard " + Fields::shown(Json(name)) +
-                           " is not a plain file name");
-    return directory / file;
-}
-
 /// The data of a file and its tensors, which may overlap or leave holes.
 struct Listed {
     std::span<const std::byte> data;
@@ -225,16 +213,10 @@ Checkpoint Checkpoint::open(const std::filesystem::path& directory) {
         return checkpoint;
     }
     checkpoint.what_ = index.string();
-    const Json parsed = parse_json(read_text(index, longest_index), checkpoint.what_);
-    const Json* map = Fields(parsed, checkpoint.what_).find("weight_map");
-    if (map == nullptr || !map->is_object())
-        throw format_error("reading " + checkpoint.what_ + ": it has no object weight_map");
+    const ShardIndex files = parse_shard_index(read_text(index, longest_index), checkpoint.what_);
     std::map<std::string, StoredTensors> shards;
-    for (const auto& [name, file] : map->items()) {
-        if (!file.is_string())
-            throw format_error("reading " + checkpoint.what_ + ": the shard of " +
-                               Fields::shown(Json(name)) + " is not a file name");
-        const auto path = shard_path(directory, file.get<std::string>(), checkpoint.what_);
+    for (const auto& [name, file] : files) {
+        const std::filesystem::path path = directory / file;
         const auto [shard, fresh] = shards.try_emplace(path.string());
         if (fresh) {
             checkpoint.files_.push_back({MappedFile(path), path.string()});

@@ -95,7 +95,7 @@ std::string without_escapes(std::string_view text) {
 }
 
 /// "chat_template" is text, or a list of `{"name", "template"}` of which `default` counts.
-std::string template_text(const Json& entry, const fs::path& file) {
+std::string template_text(const Json& entry, const std::string& what) {
     if (entry.is_null())
         return {};
     if (entry.is_string())
@@ -105,7 +105,7 @@ std::string template_text(const Json& entry, const fs::path& file) {
             if (named.is_object() && named.contains("template") && named["template"].is_string() &&
                 named.value("name", Json()) == "default")
                 return named["template"].get<std::string>();
-    throw format_error("reading " + file.string() +
+    throw format_error("reading " + what +
                        ": its 'chat_template' is neither text nor a list with one named 'default'; "
                        "say with --template what the model reads");
 }
@@ -117,10 +117,7 @@ std::string own_template(const fs::path& checkpoint) {
     const fs::path file = checkpoint / "tokenizer_config.json";
     if (!fs::exists(file, absent))
         return {};
-    const Json config = parse_json(model::read_text(file, most_bytes), file.string());
-    return config.is_object() && config.contains("chat_template")
-               ? template_text(config["chat_template"], file)
-               : std::string();
+    return template_in_config(model::read_text(file, most_bytes), file.string());
 }
 
 }  // namespace
@@ -130,6 +127,13 @@ std::vector<std::string_view> chat_template_names() {
     for (const Known& entry : known)
         names.push_back(entry.name);
     return names;
+}
+
+std::string template_in_config(std::string_view text, const std::string& what) {
+    const Json config = parse_json(text, what);
+    return config.is_object() && config.contains("chat_template")
+               ? template_text(config["chat_template"], what)
+               : std::string();
 }
 
 ChatTemplate parse_chat_template(std::string_view text) {

@@ -33,6 +33,10 @@ ChatTemplate parse_chat_template(std::string_view text);
 /// `plain` where the checkpoint has none; a template of another family is a format error.
 ChatTemplate chat_template_of(const std::filesystem::path& checkpoint);
 
+/// The template (Jinja) in the text of a `tokenizer_config.json`; empty where it has none. One that
+/// is neither text nor a list with a `default` is a format error that names `what`.
+std::string template_in_config(std::string_view text, const std::string& what);
+
 /// Refuses, with a format error, a tokenizer that lacks a token which the template names
 /// (`<|im_start|>`): the model would read its letters.
 void expect_tokens(const ChatTemplate& chat, const model::Tokenizer& tokenizer);
