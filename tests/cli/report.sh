@@ -155,6 +155,18 @@ cp -r all garbled
 echo 'a,b' >garbled/bias.csv
 expect_success report garbled
 [[ $(grep -c 'bias\.csv' stderr) == 1 ]] || complain "a damaged bias.csv is not named once: $(cat stderr)"
+# A table that ends early reads like a whole one: which results it lacks is said, in one line each.
+expect_success report all --out whole.html
+! grep -q 'lacks rows\|no whole curve' stderr || complain "of whole tables it says: $(cat stderr)"
+for table in heads damage paged pareto compare curve; do
+    rm -rf halved
+    cp -r all halved
+    head -n $(($(wc -l <"all/$table.csv") / 2)) "all/$table.csv" >"halved/$table.csv"
+    expect_success report halved --out halved.html --overwrite
+    [[ $(grep -c 'lacks rows\|no whole curve' stderr) == 1 ]] || complain "half of $table.csv: $(cat stderr)"
+    grep -qE "<li>$table\.csv.* (lacks rows, which kvtape analyze adds,|holds no whole curve) of .*oracle" halved.html ||
+        complain "the page does not say what half of $table.csv lacks: $(cat stderr)"
+done
 expect_success analyze looked
 expect_success replay "$small" --policy knorm --budget 10% --out looked
 expect_success report looked --out looked.html

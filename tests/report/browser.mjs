@@ -1,15 +1,17 @@
-// node browser.mjs MODULES CHROMIUM PAGE BLOCKS HOSTILE [IMAGES]
+// node browser.mjs MODULES CHROMIUM PAGE BLOCKS HOSTILE SCHEDULES [IMAGES]
 //
 // Uses a report as a reader does, by mouse and by keyboard, at two widths, light and dark. PAGE is a
-// report, BLOCKS one of decisions in blocks, HOSTILE one of a recording whose texts try to break it.
-// With IMAGES, leaves screenshots there. Ends with a list of what was not as expected.
+// report, BLOCKS one of decisions in blocks, HOSTILE one of a recording whose texts try to break it,
+// SCHEDULES one of the same policies under two schedules and two kinds of queries. With IMAGES, leaves
+// screenshots there. Ends with a list of what was not as expected.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import path from 'node:path';
 import { checkAnswer, checkForest, checkLongNames, checkManyCurves, checkPalette, checkTables } from './checks.mjs';
+import { checkPairs, checkPairsWithoutRows, checkQueries, checkSchedules } from './pairs.mjs';
 import { expect, failures, image, kept, optionAt, text } from './support.mjs';
 
-const [modules, executablePath, page, blocks, hostile, images] = process.argv.slice(2);
+const [modules, executablePath, page, blocks, hostile, schedules, images] = process.argv.slice(2);
 const { chromium } = createRequire(path.join(path.resolve(modules), 'x.js'))('playwright-core');
 
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
@@ -114,28 +116,6 @@ async function checkMaps(tab) {
   expect(chosen === 'layer 1, head 1', `Enter on a map chooses ${chosen}`);
 }
 
-async function checkPairs(tab) {
-  const before = await text(tab, '#pair-view');
-  const select = optionAt(tab, 'pair-controls', 1);
-  const other = await select.evaluate((one) => [...one.options].find((option) => !option.selected && option.value !== one.form?.value).value);
-  await select.selectOption(other);
-  expect(await text(tab, '#pair-view') !== before, 'another pair shows the same');
-  expect(await optionAt(tab, 'strip-controls', 1).inputValue() === other, 'the strip does not follow the chosen pair');
-}
-
-// A pair whose comparison has no room in the page is counted, not said never to hold equally much.
-async function checkPairsLeftOut(tab) {
-  expect(/paired interval/.test(await text(tab, '#pair-view')), 'a pair has no paired interval');
-  await tab.evaluate(() => {
-    window.aside = [data.analysis.compare.rows, data.analysis.compare.left_out];
-    Object.assign(data.analysis.compare, { rows: [], left_out: 7 });
-    choose({ a: chosen.a });
-  });
-  const said = await text(tab, '#pair-view');
-  expect(/no room in this page/.test(said) && /wins \/ ties \/ losses/.test(said), `of a pair left out it says ${said}`);
-  await tab.evaluate(() => { [data.analysis.compare.rows, data.analysis.compare.left_out] = window.aside; choose({ a: chosen.a }); });
-}
-
 // Everything that can be used can be reached and seen to be reached.
 async function checkFocus(tab) {
   await tab.locator('nav a').first().focus();
@@ -202,7 +182,7 @@ for (const [width, colorScheme] of [[1280, 'light'], [390, 'light'], [1280, 'dar
   await checkManyCurves(tab);
   await checkStrip(tab);
   await checkMaps(tab);
-  await checkPairsLeftOut(tab);
+  await checkPairsWithoutRows(tab);
   await checkPairs(tab);
   await checkForest(tab);
   await checkFocus(tab);
@@ -249,6 +229,16 @@ for (const [width, colorScheme] of [[1280, 'light'], [390, 'light'], [1280, 'dar
   }
   expect(seen.has('kept') && seen.has('evicted'), `tokens are said to be ${[...seen]}`);
   expect(await tab.locator('#budget').getAttribute('max') === '1', 'there are steps between the budgets of decisions in blocks');
+  await fits(tab, 1280);
+  await tab.close();
+}
+
+// Policies under two schedules: what is said of a pair is of the two that it names.
+{
+  const tab = await opened(schedules, { viewport: { width: 1280, height: 900 } });
+  await checkSchedules(tab);
+  await checkQueries(tab);
+  await checkTables(tab);
   await fits(tab, 1280);
   await tab.close();
 }

@@ -42,6 +42,15 @@ quiet report "$work/plain"
 quiet replay "$work/plain.kvtape.h5" --policy knorm --policy keydiff --policy lagkv --budget '10%,25%' \
     --schedule block:64 --report --out "$work/blocks"
 
+for schedule in prefill prompt; do
+    for source in agnostic question; do
+        quiet replay "$work/plain.kvtape.h5" --policy snapkv --policy h2o --budget '5%,10%,25%' \
+            --query-source "$source" --schedule "$schedule" --out "$work/schedules"
+    done
+done
+quiet analyze "$work/schedules"
+quiet report "$work/schedules"
+
 # What a recording may hold to run, to end an element, to turn lines round, or to be very wide.
 python3 - "$work/hostile.jsonl" <<'PYTHON'
 import json
@@ -66,7 +75,8 @@ quiet report "$hostile"
 
 page=$work/plain/report.html
 [[ -z $images ]] || page=$here/../../out/demo/report.html
-node "$here/browser.mjs" "$scratch" "$browser" "$page" "$work/blocks/report.html" "$hostile/report.html" ${images:+"$images"} 2>"$work/errors" ||
+node "$here/browser.mjs" "$scratch" "$browser" "$page" "$work/blocks/report.html" "$hostile/report.html" \
+    "$work/schedules/report.html" ${images:+"$images"} 2>"$work/errors" ||
     { cat "$work/errors"; exit 1; }
 [[ -n $images ]] || exit 0
 for tool in 'pngquant --quality 85-100 --speed 1 --strip --skip-if-larger --force --ext .png' 'optipng -quiet -o5'; do

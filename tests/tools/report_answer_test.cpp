@@ -164,9 +164,14 @@ TEST_CASE("the answer agrees with its own figures", "[tools][report]") {
     CHECK_THAT(
         answer_html(sources),
         Contains("No policy that drops tokens by choice and sees no future keeps nine tenths "
-                 "of the needle at any replayed budget (full does)."));
+                 "of the needle at any replayed budget (<b>full</b> does)."));
     add(sources, "oracle", "10%", 0.1, {1.0, 1.0});
-    CHECK_THAT(answer_html(sources), Contains("(full, oracle do)."));
+    CHECK_THAT(answer_html(sources), Contains("(<b>full</b>, <b>oracle</b> do)."));
+    // A name may hold a comma.
+    add(sources, "tova", "10%", 0.1, {1.0, 1.0}, "prefill", "oracle");
+    sources.recall.series.back() = "tova, oracle";
+    CHECK_THAT(answer_html(sources),
+               Contains("(<b>full</b>, <b>oracle</b>, <b>tova, oracle</b> do)."));
     // What is shown as 0.90 is nine tenths.
     add(sources, "h2o", "20%", 0.2, {0.896, 0.896});
     CHECK(find_answer(sources.recall)->is_enough);
@@ -218,8 +223,16 @@ TEST_CASE("the answer says what the running model answered, with an interval whe
                Contains("the model answers <b>12 of 12</b> <span class=bounds>[0.76, 1.00]") &&
                    Contains("<b>0 of 12</b> <span class=bounds>[0.00, 0.24]"));
     CHECK_THAT(html, !Contains("with the whole cache"));
-    sources.answers.push_back(answered("full", "10%", {.right = 11, .judged = 12}));
-    CHECK_THAT(answer_html(sources), Contains("with the whole cache"));
+    // The whole cache is the same at every budget.
+    for (const char* budget : {"10%", "100%"}) {
+        Sources with_full;
+        with_full.recall = sources.recall;
+        with_full.answers = sources.answers;
+        with_full.answers.push_back(answered("full", budget, {.right = 11, .judged = 12}));
+        CHECK_THAT(answer_html(with_full),
+                   Contains("<b>11 of 12</b> <span class=bounds>[0.65, 0.99]</span> with the whole "
+                            "cache"));
+    }
 }
 
 TEST_CASE("answers under other queries are not those of a result", "[tools][report]") {

@@ -230,9 +230,11 @@ TEST_CASE("tables of analyze reach the page by layer and head", "[tools][report]
     write_bytes(results.path("paged.csv"),
                 names +
                     "block,kept_ratio,held_ratio,paged_ratio,needle_recall_weighted,"
-                    "paged_recall_weighted,recall_lost,recall_lost_low,recall_lost_high\n" +
-                    name + "0,0,16,0.1,0.2,0.1,0.5,0.25,0.25,,\n" + name +
-                    ",,16,0.1,0.2,0.1,0.5,0.25,0.25,,\n");
+                    "needle_recall_weighted_low,needle_recall_weighted_high,paged_recall_weighted,"
+                    "paged_recall_weighted_low,paged_recall_weighted_high,recall_lost,"
+                    "recall_lost_low,recall_lost_high\n" +
+                    name + "0,0,16,0.1,0.2,0.1,0.5,,,0.25,,,0.25,,\n" + name +
+                    ",,16,0.1,0.2,0.1,0.5,0.4,0.6,0.25,0.2,0.3,0.25,,\n");
     report::Sources sources = results.sources();
     const Json analysis = report::page_data(sources)["analysis"];
     const Json& heads = analysis["heads"][0];
@@ -244,6 +246,8 @@ TEST_CASE("tables of analyze reach the page by layer and head", "[tools][report]
     CHECK(damage["single"] == Json::array({nullptr, nullptr, nullptr, 0.00123}));
     CHECK(analysis["paged"]["rows"].size() == 1);
     CHECK(analysis["paged"]["rows"][0][1] == "25%");
+    CHECK(analysis["paged"]["rows"][0][10] == 0.6);
+    CHECK(analysis["paged"]["rows"][0][12] == 0.2);
     CHECK(analysis["bias"].is_null());
     CHECK(has_note(sources, "for want of bias.csv, compare.csv, pareto.csv, queries.csv"));
 }

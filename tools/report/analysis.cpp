@@ -1,10 +1,10 @@
+#include "tools/report/cell_names.hpp"
 #include "tools/report/chosen_rows.hpp"
+#include "tools/report/gaps.hpp"
 #include "tools/report/optional_table.hpp"
 #include "tools/report/tables.hpp"
 
 #include <algorithm>
-#include <map>
-#include <optional>
 
 namespace kvtape::report {
 namespace {
@@ -12,30 +12,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int bins = 20;
-
-/// Cells by the columns that name them.
-class Cells {
-  public:
-    explicit Cells(const Recall& recall) {
-        for (std::size_t i = 0; i < recall.cells.size(); ++i) {
-            const Cell& cell = recall.cells[i];
-            places_[{cell.policy, cell.budget, cell.schedule, cell.query_source}] = i;
-        }
-    }
-    std::optional<std::size_t> of(const CsvTable& table, std::size_t row) const {
-        return of({table.text(row, "policy"),
-                   table.text(row, "budget"),
-                   table.text(row, "schedule"),
-                   table.text(row, "query_source")});
-    }
-    std::optional<std::size_t> of(const std::vector<std::string>& name) const {
-        const auto found = places_.find(name);
-        return found == places_.end() ? std::nullopt : std::optional(found->second);
-    }
-
-  private:
-    std::map<std::vector<std::string>, std::size_t> places_;
-};
 
 std::vector<std::string> with_names(std::vector<std::string> columns) {
     columns.insert(columns.begin(), {"policy", "budget", "schedule", "query_source"});
@@ -61,7 +37,7 @@ Json bias(const fs::path& path, const Recall& recall) {
     for (int bin = 0; bin < bins; ++bin)
         columns.push_back("keep_profile_" + std::to_string(bin));
     const CsvTable table = CsvTable::read(path, columns);
-    const Cells cells(recall);
+    const CellPlaces cells(recall);
     Json json(recall.cells.size(), Json());
     for (std::size_t row = 0; row < table.rows(); ++row) {
         const auto cell = cells.of(table, row);
@@ -87,7 +63,7 @@ Json heads(const fs::path& path, const Recall& recall) {
     std::vector<std::string> columns = with_names({"layer", "kv_head", "kept_jaccard"});
     columns.insert(columns.end(), by_layer.begin(), by_layer.end());
     const CsvTable table = CsvTable::read(path, columns);
-    const Cells cells(recall);
+    const CellPlaces cells(recall);
     const auto layers = static_cast<std::size_t>(recall.layers);
     const auto kv_heads = static_cast<std::size_t>(recall.heads);
     Json json(recall.cells.size(), Json());
@@ -117,7 +93,7 @@ Json heads(const fs::path& path, const Recall& recall) {
 /// the worst single eviction for both.
 Json damage(const fs::path& path, const Recall& recall) {
     const std::vector<std::string> kinds{"question", "answer", "all"};
-    const Cells cells(recall);
+    const CellPlaces cells(recall);
     const auto layers = static_cast<double>(recall.layers);
     const auto kv_heads = static_cast<double>(recall.heads);
     const auto places = static_cast<std::size_t>(recall.layers * recall.heads);
@@ -217,7 +193,11 @@ Json paged(const fs::path& path) {
                         "held_ratio",
                         "paged_ratio",
                         "needle_recall_weighted",
+                        "needle_recall_weighted_low",
+                        "needle_recall_weighted_high",
                         "paged_recall_weighted",
+                        "paged_recall_weighted_low",
+                        "paged_recall_weighted_high",
                         "recall_lost",
                         "recall_lost_low",
                         "recall_lost_high",
@@ -233,8 +213,14 @@ Json queries(const fs::path& path, const Recall& recall) {
                         "schedule",
                         "metric",
                         "agnostic",
+                        "agnostic_low",
+                        "agnostic_high",
                         "question",
+                        "question_low",
+                        "question_high",
                         "oracle",
+                        "oracle_low",
+                        "oracle_high",
                         "question_gain",
                         "question_gain_low",
                         "question_gain_high",
@@ -266,6 +252,7 @@ Json analysis(Sources& sources) {
     if (!absent.empty())
         sources.notes.push_back("Findings are left out, for want of " + absent +
                                 ": kvtape analyze writes them into the directory");
+    note_gaps(sources, tables);
     return tables;
 }
 

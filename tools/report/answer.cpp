@@ -87,13 +87,14 @@ std::string runner_up(const Recall& recall, const Finding& finding) {
            with_bounds(finding.rival_mean) + ", and " + verdict(finding.difference) + ".";
 }
 
-/// The answers with the same policy, budget, schedule and queries. None vote where all is kept.
+/// The answers with the same policy, budget, schedule and queries. Where all is kept none vote, and
+/// every budget is the same.
 const LiveAnswers* live_of(const Sources& sources, const Cell& cell) {
     const auto found =
         std::find_if(sources.answers.begin(), sources.answers.end(), [&](const LiveAnswers& one) {
-            return one.policy == cell.policy && one.budget == cell.budget &&
-                   one.schedule == cell.schedule &&
-                   (one.query_source == cell.query_source || cell.policy == "full");
+            return one.policy == cell.policy && one.schedule == cell.schedule &&
+                   (cell.policy == "full" ||
+                    (one.budget == cell.budget && one.query_source == cell.query_source));
         });
     return found == sources.answers.end() ? nullptr : &*found;
 }
@@ -133,14 +134,15 @@ std::string beside(const Recall& recall, const Cell& best, const char* policy, c
 
 /// That no policy keeps nine tenths, and which controls do.
 std::string none_enough(const Recall& recall) {
+    const std::vector<std::string> names = controls_with_enough(recall);
     std::string controls;
-    for (const std::string& name : controls_with_enough(recall))
-        controls += (controls.empty() ? "" : ", ") + shown(name);
+    for (const std::string& name : names)
+        controls += (controls.empty() ? "<b>" : ", <b>") + shown(name) + "</b>";
     const std::string text = " keeps nine tenths of " + thing(recall) + " at any replayed budget";
     if (controls.empty())
         return "No policy" + text + ".";
     return "No policy that drops tokens by choice and sees no future" + text + " (" + controls +
-           (controls.find(',') == std::string::npos ? " does)." : " do).");
+           (names.size() == 1 ? " does)." : " do).");
 }
 
 /// With how little nine tenths are kept, where the answer does not say so.

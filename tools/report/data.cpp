@@ -37,6 +37,11 @@ Json maps(const Cell& cell) {
     return json;
 }
 
+/// Tokens kept by a KV head on average.
+Json per_head(const KeptTotals& kept) {
+    return rounded(static_cast<double>(kept.kept) / static_cast<double>(kept.heads));
+}
+
 Json cell_json(const Recall& recall, const Cell& cell, const CellFile& file) {
     Json json{{"series", cell.series},
               {"policy", cell.policy},
@@ -44,6 +49,7 @@ Json cell_json(const Recall& recall, const Cell& cell, const CellFile& file) {
               {"schedule", cell.schedule},
               {"source", cell.query_source},
               {"kept", number(cell.kept_ratio())},
+              {"per_head", per_head(cell.kept())},
               {"all", means(recall, cell, std::nullopt)},
               {"tasks", Json::array()},
               {"heads", maps(cell)},

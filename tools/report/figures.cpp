@@ -143,6 +143,7 @@ class Collector {
         about.tokens += whole(table_, row, "tokens");
         about.kept += whole(table_, row, "kept");
         about.kept_bytes += whole(table_, row, "kept_bytes");
+        about.heads += 1;
         means.add(table_, row);
         const auto head = static_cast<std::size_t>(place(table_, row, "layer")) *
                               static_cast<std::size_t>(recall_.heads) +
@@ -188,13 +189,18 @@ class Collector {
 
 }  // namespace
 
-double Cell::kept_ratio() const {
-    std::int64_t kept = 0, tokens = 0;
+KeptTotals Cell::kept() const {
+    KeptTotals totals{.sequences = std::ssize(sequences)};
     for (const SequenceFigures& one : sequences) {
-        kept += one.kept;
-        tokens += one.tokens;
+        totals.heads += one.heads;
+        totals.tokens += one.tokens;
+        totals.kept += one.kept;
     }
-    return tokens > 0 ? static_cast<double>(kept) / static_cast<double>(tokens) : 0.0;
+    return totals;
+}
+
+double Cell::kept_ratio() const {
+    return kept().ratio();
 }
 
 Recall read_recall(const std::filesystem::path& directory) {

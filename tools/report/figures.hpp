@@ -1,5 +1,6 @@
 #pragma once
 
+#include "analyze/measured_results.hpp"
 #include "sim/bootstrap.hpp"
 
 #include <cstdint>
@@ -24,6 +25,7 @@ struct SequenceFigures {
     std::size_t sequence = 0;  ///< index into `Recall::sequences`
     std::int64_t tokens = 0, kept = 0, kept_bytes = 0;
     Figures figures;
+    std::int64_t heads = 0;  ///< rows of the table, one for each KV head
 };
 
 /// One result of the directory: a policy at a budget.
@@ -34,6 +36,8 @@ struct Cell {
     std::vector<Figures> heads;  ///< [layers * heads], means over sequences
 
     double kept_ratio() const;
+    /// Tokens kept, over all sequences and heads: what budgets are equal by.
+    KeptTotals kept() const;
 };
 
 /// recall.csv, summed up.

@@ -1,13 +1,20 @@
 #include "tools/report/tables.hpp"
 
 #include "analyze/csv_table.hpp"
+#include "policies/spec.hpp"
+#include "sim/curve.hpp"
+#include "tools/policy_files.hpp"
+#include "tools/report/gaps.hpp"
 #include "tools/report/optional_table.hpp"
 #include "tools/visible_text.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
+#include <utility>
 
 namespace kvtape::report {
 namespace {
@@ -67,17 +74,66 @@ std::vector<double> sequences_of_tasks(const Recall& recall) {
     return counts;
 }
 
-/// The series a row of curve.csv belongs to, or none.
-std::optional<std::size_t> series_of(const Recall& recall, const CsvTable& table, std::size_t row) {
+/// The series by policy, schedule and query source: the columns of curve.csv that name them.
+std::map<std::array<std::string, 3>, std::size_t> places_of_series(const Recall& recall) {
+    std::map<std::array<std::string, 3>, std::size_t> places;
     for (const Cell& cell : recall.cells)
-        if (cell.policy == table.text(row, "policy") &&
-            cell.schedule == table.text(row, "schedule") &&
-            cell.query_source == table.text(row, "query_source"))
-            return cell.series;
-    return std::nullopt;
+        places[{cell.policy, cell.schedule, cell.query_source}] = cell.series;
+    return places;
 }
 
-Json read_curves(const fs::path& path, const Recall& recall) {
+/// What one curve is: a series, and a task.
+using CurveName = std::pair<std::size_t, std::string>;
+
+/// The tasks of the sequences of each series.
+std::vector<std::set<std::string>> tasks_of_series(const Recall& recall) {
+    std::vector<std::set<std::string>> tasks(recall.series.size());
+    for (const Cell& cell : recall.cells)
+        for (const SequenceFigures& one : cell.sequences)
+            tasks[cell.series].insert(recall.tasks[recall.task_of[one.sequence]]);
+    return tasks;
+}
+
+/// Whether `replay --curve` draws a curve of such a result.
+bool can_have_curve(const Sources& sources, const Cell& cell) {
+    try {
+        std::optional<PolicyFiles> files;
+        if (sources.trace != nullptr)
+            files.emplace(*sources.trace);
+        return Schedule::parse(cell.schedule).once() &&
+               has_curve(make_policy(cell.policy, policies::all(), files ? &*files : nullptr));
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+/// The series whose curves reach, in each of their tasks, the budget that keeps everything. Of the
+/// others that could have one, a note says so.
+std::vector<bool> whole_curves(Sources& sources, const std::map<CurveName, double>& reached) {
+    const Recall& recall = sources.recall;
+    const std::vector<std::set<std::string>> tasks = tasks_of_series(recall);
+    std::vector<bool> is_whole(recall.series.size());
+    std::vector<std::string> lacking;
+    for (std::size_t series = 0; series < is_whole.size(); ++series) {
+        is_whole[series] = std::all_of(tasks[series].begin(), tasks[series].end(), [&](auto& task) {
+            const auto end = reached.find({series, task});
+            return end != reached.end() && end->second > 1.0 - 1e-9;
+        });
+        const auto cell = std::find_if(recall.cells.begin(),
+                                       recall.cells.end(),
+                                       [&](const Cell& one) { return one.series == series; });
+        if (!is_whole[series] && can_have_curve(sources, *cell))
+            lacking.push_back(recall.series[series]);
+    }
+    if (!lacking.empty())
+        sources.notes.push_back(
+            "curve.csv, which the last kvtape replay --curve wrote, holds no whole curve of " +
+            listed(lacking, recall.series.size(), "lines"));
+    return is_whole;
+}
+
+Json read_curves(const fs::path& path, Sources& sources) {
+    const Recall& recall = sources.recall;
     const CsvTable table = CsvTable::read(path,
                                           {"policy",
                                            "schedule",
@@ -92,23 +148,30 @@ Json read_curves(const fs::path& path, const Recall& recall) {
     for (std::size_t row = 0; row < table.rows(); ++row)
         longest = std::max(longest, table.number(row, "tokens"));
     const std::vector<double> counts = sequences_of_tasks(recall);
-    std::map<std::pair<std::size_t, std::string>, Curve> found;
+    const auto places = places_of_series(recall);
+    std::map<CurveName, Curve> found;
+    std::map<CurveName, double> reached;
     for (std::size_t row = 0; row < table.rows(); ++row) {
         const double tokens = table.number(row, "tokens");
-        if (!is_shown(tokens, longest))
+        const auto series = places.find({table.text(row, "policy"),
+                                         table.text(row, "schedule"),
+                                         table.text(row, "query_source")});
+        if (series == places.end())
             continue;
-        const auto series = series_of(recall, table, row);
+        reached[{series->second, table.text(row, "task")}] = table.number(row, "kept_ratio");
         const auto task =
             std::find(recall.tasks.begin(), recall.tasks.end(), table.text(row, "task"));
-        if (!series || task == recall.tasks.end())
+        if (task == recall.tasks.end() || !is_shown(tokens, longest))
             continue;
-        found[{*series, *task}][tokens].add(table, row, 1.0);
-        found[{*series, ""}][tokens].add(
+        found[{series->second, *task}][tokens].add(table, row, 1.0);
+        found[{series->second, ""}][tokens].add(
             table, row, counts[static_cast<std::size_t>(task - recall.tasks.begin())]);
     }
+    const std::vector<bool> is_whole = whole_curves(sources, reached);
     Json json(recall.series.size(), Json::object());
     for (const auto& [name, curve] : found)
-        json[name.first][visible_text(name.second)] = curve_json(curve);
+        if (is_whole[name.first])
+            json[name.first][visible_text(name.second)] = curve_json(curve);
     return json;
 }
 
@@ -121,7 +184,7 @@ Json share_json(const Share& share) {
 
 Json curves(Sources& sources) {
     return optional_table(sources, sources.directory / "curve.csv", [&](const fs::path& path) {
-        return read_curves(path, sources.recall);
+        return read_curves(path, sources);
     });
 }
 

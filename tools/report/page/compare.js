@@ -12,11 +12,14 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
   const controls = byId('pair-controls');
   const all = data.series.map((name, series) => [series, name]);
   const names = (series) => { const [cell] = cellsOf(series); return cell ? [cell.policy, cell.source, cell.schedule] : []; };
+  const areOfOneSchedule = () => names(chosen.a)[2] === names(chosen.b)[2];
 
-  // Rows of compare.csv about A and B, turned round where they are about B and A.
+  // Rows of compare.csv about A and B, turned round where they are about B and A. It compares within
+  // a schedule alone.
   function compared() {
     const [policyA, sourceA, schedule] = names(chosen.a), [policyB, sourceB] = names(chosen.b);
     const rows = [];
+    if (!areOfOneSchedule()) return rows;
     for (const row of records(data.analysis.compare)) {
       if (row.schedule !== schedule) continue;
       const straight = row.policy_a === policyA && row.query_source_a === sourceA && row.policy_b === policyB && row.query_source_b === sourceB;
@@ -32,20 +35,38 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
     return rows;
   }
 
-  // Without compare.csv: the same budget asked, sequence by sequence.
+  // The results of A, each with the result of B that holds most nearly as much, where both hold the
+  // same: as compare.csv pairs them.
+  function pairs() {
+    const others = cellsOf(chosen.b);
+    return cellsOf(chosen.a).map((a) => {
+      const apart = (b) => Math.abs(a.per_head - b.per_head);
+      const b = others.reduce((best, one) => (apart(one) < apart(best) ? one : best));
+      return apart(b) <= Math.max(1, 0.02 * Math.max(a.per_head, b.per_head)) ? [a, b] : null;
+    }).filter((pair) => pair);
+  }
+
+  // Where compare.csv has nothing of A and B: these pairs, sequence by sequence.
   function counted() {
     const rows = [];
-    budgets.forEach((budget, place) => {
-      const a = data.cells[cellAt(chosen.a, place)], b = data.cells[cellAt(chosen.b, place)];
-      if (!a || !b) return;
+    for (const [a, b] of pairs()) {
       const other = new Map(b.sequences);
       const differences = a.sequences.filter(([sequence, value]) => value != null && other.get(sequence) != null).map(([sequence, value]) => value - other.get(sequence));
-      if (differences.length === 0) return;
+      if (differences.length === 0) continue;
       const count = (test) => differences.filter(test).length;
-      rows.push([budget, percent(a.kept), percent(b.kept), decimal(differences.reduce((x, y) => x + y, 0) / differences.length),
+      rows.push([`${a.budget} / ${b.budget}`, percent(a.kept), percent(b.kept), decimal(differences.reduce((x, y) => x + y, 0) / differences.length),
         `${count((d) => d > 1e-9)} / ${count((d) => Math.abs(d) <= 1e-9)} / ${count((d) => d < -1e-9)}`]);
-    });
+    }
     return rows;
+  }
+
+  // Why compare.csv has nothing of A and B, though they hold equally much.
+  function absence() {
+    const compare = data.analysis.compare;
+    if (!compare) return 'kvtape analyze compares with paired intervals.';
+    if (!areOfOneSchedule()) return 'compare.csv compares within one schedule only.';
+    if (compare.left_out) return 'There is no room in this page for every pair; compare.csv in the directory has paired intervals.';
+    return 'There is no row of the two in compare.csv; kvtape analyze writes it anew.';
   }
 
   // Differences with their intervals around a line at zero.
@@ -106,29 +127,30 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
     if (chosen.a === chosen.b) { view.append(remark('A and B are the same; choose two.')); return; }
     const title = `A: ${data.series[chosen.a]}, B: ${data.series[chosen.b]}`;
     const rows = compared();
-    const isLeftOut = data.analysis.compare && data.analysis.compare.left_out && rows.length === 0;
-    if (!data.analysis.compare || isLeftOut) {
-      view.append(table(['budget asked', 'A holds', 'B holds', 'mean difference A − B', 'wins / ties / losses of A'], counted(), `${title}; weighted needle recall by sequence`),
-        remark(`At the budget asked, without intervals. ${isLeftOut ? 'There is no room in this page for every pair; compare.csv in the directory' : 'kvtape analyze'} compares at what is really held, with paired intervals.`));
+    if (rows.length === 0) {
+      const found = counted();
+      if (pairs().length === 0) view.append(remark(`${title}: they never hold equally much.`));
+      else if (found.length === 0) view.append(remark(`${title}: no sequence has a weighted needle recall of both. ${absence()}`));
+      else
+        view.append(table(['budget A / B', 'A holds', 'B holds', 'mean difference A − B', 'wins / ties / losses of A'], found, `${title}; weighted needle recall by sequence, where both hold equally much`),
+          remark(`Without intervals. ${absence()}`));
       return;
     }
     const recall = rows.filter((row) => row.metric === 'needle_recall_weighted');
-    if (rows.length === 0) view.append(remark(`${title}: they never hold equally much.`));
-    else {
-      if (recall.length) view.append(element('p', { className: 'small' }, `${title}: difference of weighted needle recall at equal realised budget, 95 % paired interval`), forest(recall));
-      view.append(table(['budget A / B', 'figure', 'A holds', 'B holds', 'A', 'B', 'difference', 'wins / ties / losses of A'],
-        rows.map((row) => [`${row.budget_a} / ${row.budget_b}`, metrics[row.metric === 'mass_kept' ? 'mass' : 'weighted'].split(',')[0], ratio(row.kept_ratio_a), ratio(row.kept_ratio_b),
-          decimal(row.mean_a), decimal(row.mean_b), span(row, 'difference'), `${row.wins} / ${row.ties} / ${row.losses}`]), title));
-    }
+    if (recall.length) view.append(element('p', { className: 'small' }, `${title}: difference of weighted needle recall at equal realised budget, 95 % paired interval`), forest(recall));
+    view.append(table(['budget A / B', 'figure', 'A holds', 'B holds', 'A', 'B', 'difference', 'wins / ties / losses of A'],
+      rows.map((row) => [`${row.budget_a} / ${row.budget_b}`, metrics[row.metric === 'mass_kept' ? 'mass' : 'weighted'].split(',')[0], ratio(row.kept_ratio_a), ratio(row.kept_ratio_b),
+        decimal(row.mean_a), decimal(row.mean_b), span(row, 'difference'), `${row.wins} / ${row.ties} / ${row.losses}`]), title));
     view.append(...leftOut(data.analysis.compare));
   }
   whenChosen((changes) => { if ('a' in changes || 'b' in changes) draw(); });
   drawn(draw);
   const queries = records(data.analysis.queries);
+  const severalSchedules = new Set(queries.map((row) => row.schedule)).size > 1;
   if (queries.length)
     view.after(folded('How much of a success comes from seeing the question',
       table(['policy', 'budget', 'figure', 'agnostic', 'question', 'oracle', 'gained by the question', 'share of it'],
-        queries.map((row) => [row.policy, row.budget, row.metric, decimal(row.agnostic), decimal(row.question), decimal(row.oracle), span(row, 'question_gain'), decimal(row.question_share)]), 'The same policy with other queries'),
+        queries.map((row) => [severalSchedules ? `${row.policy}, ${row.schedule}` : row.policy, row.budget, row.metric, span(row, 'agnostic'), span(row, 'question'), span(row, 'oracle'), span(row, 'question_gain'), decimal(row.question_share)]), 'The same policy with other queries'),
       ...leftOut(data.analysis.queries)));
 }
 
@@ -173,7 +195,7 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
   if (paged.length)
     view.append(folded('What an engine with pages makes of it',
       table(['policy', 'budget', 'page', 'tokens kept', 'held in pages', 'recall', 'whole pages: recall', 'lost'],
-        paged.map((row) => [nameOf(row), row.budget, String(row.block), ratio(row.kept_ratio), ratio(row.held_ratio), decimal(row.needle_recall_weighted), decimal(row.paged_recall_weighted), span(row, 'recall_lost')]),
+        paged.map((row) => [nameOf(row), row.budget, String(row.block), ratio(row.kept_ratio), ratio(row.held_ratio), span(row, 'needle_recall_weighted'), span(row, 'paged_recall_weighted'), span(row, 'recall_lost')]),
         'Pages of 16 and 64 tokens'), ...leftOut(data.analysis.paged)));
 }
 document.querySelectorAll('.scroll').forEach(watchWidth);

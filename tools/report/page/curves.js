@@ -19,8 +19,8 @@
       let mean = null;
       if (chosen.metric === 'accuracy') {
         const live = data.accuracy.find((one) =>
-          one.policy === cell.policy && one.budget === cell.budget && one.schedule === cell.schedule &&
-          (one.source === cell.source || cell.policy === 'full'));
+          one.policy === cell.policy && one.schedule === cell.schedule &&
+          (cell.policy === 'full' || (one.budget === cell.budget && one.source === cell.source)));
         if (live) mean = chosen.task < 0 ? live.all : live.tasks[chosen.task];
       } else {
         mean = meanOf(cell, chosen.metric, chosen.task);
