@@ -149,6 +149,8 @@ class BiasMeasure final : public Measure {
             return "no scores stored (replay --scores): tokens that a rule keeps are counted in";
         if (constants)
             return "constant scores";
+        if (grids_[result].by_sequence(slope, group).empty())
+            return "nothing kept but tokens of a rule";
         const bool free = !grids_[result].by_sequence(correlation, group).empty();
         return free ? "" : "no scores but those of a rule";
     }

@@ -42,13 +42,31 @@ Result open_result(const fs::path& directory, const CsvTable& index, std::size_t
 
 }  // namespace
 
+void expect_listed(const fs::path& file,
+                   const DecisionFile& decisions,
+                   std::string_view fingerprint) {
+    if (decisions.info().fingerprint != fingerprint)
+        throw format_error("reading " + file.string() + ": its fingerprint is " +
+                           decisions.info().fingerprint + ", but index.csv lists it with " +
+                           std::string(fingerprint) +
+                           ": another file took its place; remove it and replay again");
+}
+
+std::int64_t heads_of(const DecisionFile& decisions) {
+    std::int64_t heads = 0;
+    for (std::int32_t s = 0; s < decisions.sequences(); ++s)
+        heads += std::ssize(decisions.layers(s)) * decisions.kv_heads(s);
+    return heads;
+}
+
 ResultFiles open_result_files(const fs::path& directory, std::string_view trace_fingerprint) {
     if (!fs::is_directory(directory))
         throw io_error("analyzing " + directory.string() + ": there is no such directory");
     if (!fs::exists(directory / "index.csv"))
         throw format_error("analyzing " + directory.string() +
                            ": it holds no results (no index.csv); name the --out of a replay");
-    const CsvTable index = CsvTable::read(directory / "index.csv", {"file", "policy"});
+    const CsvTable index =
+        CsvTable::read(directory / "index.csv", {"file", "policy", "fingerprint"});
     ResultFiles found{
         .results = {}, .problems = {}, .trace_fingerprint = std::string(trace_fingerprint)};
     for (std::size_t row = 0; row < index.rows(); ++row) {
@@ -61,6 +79,8 @@ ResultFiles open_result_files(const fs::path& directory, std::string_view trace_
                 throw format_error("analyzing " + directory.string() + ": " + result.file +
                                    " belongs to the trace " + trace + ", not to " +
                                    found.trace_fingerprint + "; it is left out");
+            expect_listed(
+                directory / result.file, *result.decisions, index.text(row, "fingerprint"));
             found.results.push_back(std::move(result));
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::usage)

@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "sim/results.hpp"
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -22,6 +23,15 @@ struct ResultFiles {
     std::vector<Problem> problems;
     std::string trace_fingerprint;  ///< of all results
 };
+
+/// Makes sure that a decision file is the one that index.csv lists with this fingerprint. Otherwise
+/// another one stands where that was: a format error that names `file`.
+void expect_listed(const std::filesystem::path& file,
+                   const DecisionFile& decisions,
+                   std::string_view fingerprint);
+
+/// Layers times KV heads, over all sequences: what recall.csv has a row of.
+std::int64_t heads_of(const DecisionFile& decisions);
 
 /// Opens every decision file that index.csv lists. One that is missing, damaged or of another trace
 /// than `trace_fingerprint` (where that is empty: than the first) is a problem and left out. A

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 #include <span>
 
 namespace kvtape {
@@ -111,6 +112,20 @@ std::vector<ResultPair> pair_results(const std::filesystem::path& a,
         throw format_error("comparing " + a.string() + " with " + b.string() +
                            ": they hold no policy at the same budget, schedule and query source");
     return pairs;
+}
+
+std::vector<std::string> unpaired_results(const std::filesystem::path& a,
+                                          const std::filesystem::path& b) {
+    const CsvTable first = CsvTable::read(a / "index.csv", index_columns);
+    const CsvTable second = CsvTable::read(b / "index.csv", index_columns);
+    std::set<std::string> held;
+    for (std::size_t row = 0; row < first.rows(); ++row)
+        held.insert(first.text(row, "file"));
+    std::vector<std::string> names;
+    for (std::size_t row = 0; row < second.rows(); ++row)
+        if (!held.contains(second.text(row, "file")))
+            names.push_back(second.text(row, "policy") + " at " + second.text(row, "budget"));
+    return names;
 }
 
 PairAgreement agreement_of(const ResultPair& pair) {

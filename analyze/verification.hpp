@@ -31,6 +31,11 @@ struct ResultPair {
 std::vector<ResultPair> pair_results(const std::filesystem::path& a,
                                      const std::filesystem::path& b);
 
+/// Results of the second directory that the first does not hold, as `policy at budget`, in the
+/// order of its index.
+std::vector<std::string> unpaired_results(const std::filesystem::path& a,
+                                          const std::filesystem::path& b);
+
 /// One KV head of one sequence in both files of a pair.
 struct HeadAgreement {
     std::string sequence;

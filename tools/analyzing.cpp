@@ -74,15 +74,12 @@ bool is_of(const MeasuredResult& measured, const Result& result) {
            measured.query_source == result.query_source;
 }
 
-/// Whether the table has a row of every sequence and head that the decision file holds.
+/// Whether the table has as many rows as the decision file has heads, of as many sequences.
 bool is_whole(const MeasuredResult& measured, const DecisionFile& decisions) {
     std::int64_t heads = 0;
-    for (std::int32_t s = 0; s < decisions.sequences(); ++s)
-        heads += std::ssize(decisions.layers(s)) * decisions.kv_heads(s);
-    std::int64_t found = 0;
     for (const auto& [name, sequence] : measured.sequences)
-        found += sequence.heads;
-    return found == heads && std::ssize(measured.sequences) == decisions.sequences();
+        heads += sequence.heads;
+    return heads == heads_of(decisions) && std::ssize(measured.sequences) == decisions.sequences();
 }
 
 /// A table that lost rows of some results would compare the others, or less of them, in silence.
@@ -104,13 +101,13 @@ void expect_rows(const std::vector<MeasuredResult>& measured,
             ++missing <= 3)
             names += (missing == 1 ? "" : ", ") + result.policy + " at " + result.budget.text();
     if (missing > 0)
-        problems.push_back({ErrorKind::format,
-                            reading + "it lacks rows of " + std::to_string(missing) + " of the " +
-                                std::to_string(files.results.size()) +
-                                " results that index.csv lists (" + names +
-                                (missing > 3 ? ", ..." : "") +
-                                "), which compare.csv, pareto.csv and queries.csv now know in part "
-                                "or not at all; replay into the directory again"});
+        problems.push_back(
+            {ErrorKind::format,
+             reading + "it lacks rows, or has too many, of " + std::to_string(missing) +
+                 " of the " + std::to_string(files.results.size()) +
+                 " results that index.csv lists (" + names + (missing > 3 ? ", ..." : "") +
+                 "), which compare.csv, pareto.csv and queries.csv now know in part "
+                 "or not at all; replay into the directory again"});
 }
 
 /// Compares results: the tables made from recall.csv.

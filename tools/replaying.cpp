@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "sim/curve.hpp"
+#include "tools/curve_rows.hpp"
 #include "tools/progress.hpp"
 #include "tools/replay_options.hpp"
 #include "tools/run_record.hpp"
@@ -115,7 +116,8 @@ Tables replay_and_tabulate(const Invocation& invocation, const Trace& trace, con
     if (!tables.autopsy_csv.empty())
         directory.write("autopsy.csv", tables.autopsy_csv);
     if (invocation.values.count("curve") != 0)
-        directory.write("curve.csv", curves(invocation, asked));
+        directory.write("curve.csv",
+                        with_earlier_curves(curves(invocation, asked), out, directory.results()));
     Json record = run_record(invocation);
     record["bootstrap"] = {{"seed", bootstrap_seed}, {"resamples", bootstrap_resamples}};
     record["trace"] = fs::absolute(invocation.values["trace"].as<std::string>()).string();

@@ -5,7 +5,7 @@
 A policy that stands in the tables with several settings is drawn once for each, and its name says what differs.
 Figures whose tables are missing, or of another version, are left out, and the program says which and why:
 
-    recall       weighted needle recall against the share that is kept, with 95 % intervals
+    recall       weighted needle recall against the share that is kept, with 95 % intervals where kvtape analyze was run
     accuracy     right answers of the running model against the share that is kept, with 95 % intervals (Wilson)
     profile      which positions are kept, against the oracle
     heads        where the needle is kept, layer by KV head
@@ -25,6 +25,7 @@ from tables import (
     Names,
     answers_of,
     drawn_policies,
+    intervals_of_recall,
     mean,
     nearest,
     over_tasks,
@@ -38,11 +39,18 @@ MOST_MAPS = 9
 
 
 def draw_recall(replay, _, looks):
-    columns = ["kept_ratio"] + ["needle_recall_weighted" + end for end in ("", "_low", "_high")]
+    intervals = {}
+    try:
+        intervals = intervals_of_recall(replay, looks.names)
+    except Missing as missing:
+        if looks.with_intervals:
+            note("recall", f"without intervals: {missing}")
     lines = collections.defaultdict(list)
-    for (policy, _), point in over_tasks(replay, looks.names, *columns).items():
-        if policy in looks.policies and not math.isnan(point[0] + point[1]):
-            lines[policy].append(point)
+    for key, (kept, recall) in over_tasks(
+        replay, looks.names, "kept_ratio", "needle_recall_weighted"
+    ).items():
+        if key[0] in looks.policies and not math.isnan(kept + recall):
+            lines[key[0]].append((kept, recall, *intervals.get(key, (math.nan, math.nan))))
     return draw_shares("recall", lines, looks, "weighted needle recall", band)
 
 
@@ -158,8 +166,10 @@ def draw_calibration(replay, live, looks):
         for row in rows_of(live, "calibration.csv", "kvtape verify", texts, ("spearman",)):
             over_all = row["metric"] == "needle_recall_weighted" and row["task"] == "all"
             if over_all and not math.isnan(row["spearman"]):
-                caption = f"Spearman {row['spearman']:.3f} over {row['cells']} cells"
+                caption = f"Spearman {row['spearman']:.3f} over {row['cells']} cells of all policies"
     axes.set_title(caption, fontsize=8)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
     finish(axes, "weighted needle recall, replayed", "right answers, running model")
     legend(figure, axes)
     return figure

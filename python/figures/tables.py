@@ -128,17 +128,31 @@ class Names:
 
 
 def over_tasks(replay, names, *columns):
-    """By name and budget: the columns of summary.csv, each task weighing as its sequences."""
+    """By name and budget: the columns of summary.csv, each task weighing as its sequences; a task that has no value
+    of a column is not in its mean."""
     cells = collections.defaultdict(list)
     for row in summary_rows(replay, *columns):
         cells[names.of(row), row["budget"]].append(row)
     means = {}
     for key, rows in cells.items():
-        sequences = sum(row["sequences"] for row in rows)
-        means[key] = tuple(
-            sum(row["sequences"] * row[column] for row in rows) / sequences for column in columns
-        )
+        means[key] = tuple(weighted_mean(rows, column) for column in columns)
     return means
+
+
+def weighted_mean(rows, column):
+    known = [row for row in rows if not math.isnan(row[column])]
+    sequences = sum(row["sequences"] for row in known)
+    return sum(row["sequences"] * row[column] for row in known) / sequences if known else math.nan
+
+
+def intervals_of_recall(replay, names):
+    """By name and budget: the ends of the 95 % interval of weighted recall; over several tasks those of pareto.csv."""
+    ends = ("needle_recall_weighted_low", "needle_recall_weighted_high")
+    rows = summary_rows(replay, *ends)
+    if len({row["task"] for row in rows}) > 1:
+        rows = rows_of(replay, "pareto.csv", "kvtape analyze", (*NAMING, "budget", "task"), ends)
+        rows = [row for row in rows if row["task"] == "all"]
+    return {(names.of(row), row["budget"]): tuple(row[end] for end in ends) for row in rows}
 
 
 def answers_of(live, names):

@@ -212,6 +212,10 @@ expect_partial 3 'random@25-' analyze cut
 fresh mixed
 cp "$here/../golden/small-float32.ems@0.1.decisions.h5" mixed/random@25-.prefill.agnostic.decisions.h5
 expect_partial 3 'random@25-.*belongs to the trace [0-9a-f]{32}, not to' analyze mixed
+fresh replaced
+cp replaced/random@10-.prefill.agnostic.decisions.h5 replaced/random@25-.prefill.agnostic.decisions.h5
+expect_partial 3 'random@25-.*index\.csv lists it with [0-9a-f]{32}: another file took its place; remove it and replay again' analyze replaced
+! grep -q '^random,[^,]*,25%' replaced/bias.csv || complain 'a file that took the place of another is in bias.csv'
 fresh unmeasured
 rm unmeasured/recall.csv
 expect_partial 4 'compare\.csv, pareto\.csv and queries\.csv are left out.*recall\.csv' analyze unmeasured
@@ -222,12 +226,12 @@ expect_partial 3 'emptied/recall\.csv: it holds no results; run kvtape replay in
 [[ -s emptied/bias.csv && ! -e emptied/compare.csv ]] || complain 'an empty recall.csv: wrong tables'
 fresh thinned
 grep -v '^random,' all/recall.csv >thinned/recall.csv
-expect_partial 3 'thinned/recall\.csv: it lacks rows of 3 of the [0-9]+ results that index\.csv lists \(random at 10%, random at 25%, random at 100%\), which' \
+expect_partial 3 'thinned/recall\.csv: it lacks rows, or has too many, of 3 of the [0-9]+ results that index\.csv lists \(random at 10%, random at 25%, random at 100%\), which' \
     analyze thinned
 [[ -s thinned/compare.csv ]] || complain 'a recall.csv without random stops the tables'
 grep -v '^random,[^,]*,25%.*,1,0,' all/recall.csv >thinned/recall.csv
 [[ $(wc -l <thinned/recall.csv) -lt $(wc -l <all/recall.csv) ]] || complain 'no row was taken away'
-expect_partial 3 'thinned/recall\.csv: it lacks rows of 1 of the [0-9]+ results that index\.csv lists \(random at 25%\), which' \
+expect_partial 3 'thinned/recall\.csv: it lacks rows, or has too many, of 1 of the [0-9]+ results that index\.csv lists \(random at 25%\), which' \
     analyze thinned
 fresh garbled
 printf 'policy,budget\nx\n' >garbled/recall.csv

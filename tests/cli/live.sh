@@ -119,6 +119,10 @@ refuse 2 'defined for prefill, prompt' --like four.kvtape.h5 --policy snapkv --b
 expect_refusal 2 'it comes from a replay' live --like four.kvtape.h5 --policy full --budget 10% --out replayed
 expect_refusal 2 'it comes from a live run' replay four.kvtape.h5 --policy full --budget 10% --out live
 expect_refusal 4 'index.csv' verify replayed .
+cp -r live further
+sed -n '2s/^[^,]*/none.decisions.h5/p' live/index.csv >>further/index.csv
+"$program" verify replayed further --out named >/dev/null 2>stderr || complain "verify of a directory with more: $(cat stderr)"
+grep -qE '1 results of further have no partner in replayed \([a-z_0-9]+ at [^)]*\)' stderr || complain "verify does not name what it leaves out: $(cat stderr)"
 mkdir other
 cp -r "$here/../../data/needle-model" other/model
 sed -i 's/"rope_theta": [0-9.]*/"rope_theta": 20000.0/' other/model/config.json

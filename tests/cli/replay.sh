@@ -53,6 +53,13 @@ diff -r steps once >difference || complain "two steps differ from one: $(cat dif
 expect_success replay "$small" --policy h2o --policy adakv --budget 10% --curve --out curve
 columns curve/curve.csv 'policy,parameters,schedule,query_source,task,tokens,kept_ratio,needle_recall,needle_recall_weighted,mass_kept'
 grep -q 'curve.csv leaves out adakv' stderr || complain "--curve does not say what it leaves out: $(cat stderr)"
+h2o_rows=$(grep -c '^h2o,' curve/curve.csv)
+expect_success replay "$small" --policy knorm --budget 10% --curve --out curve --quiet
+[[ $(grep -c '^h2o,' curve/curve.csv) == "$h2o_rows" ]] || complain 'a second --curve lost the curves of the first'
+[[ $(grep -c '^knorm,' curve/curve.csv) == "$h2o_rows" ]] || complain 'a second --curve did not draw its own curve'
+printf 'policy,tokens\nh2o,1\n' >curve/curve.csv
+expect_success replay "$small" --policy knorm --budget 10% --curve --out curve --quiet
+[[ $(wc -l <curve/curve.csv) == $((h2o_rows + 1)) ]] || complain 'rows of another table stay in curve.csv'
 expect_refusal 2 'a curve needs one decision' replay "$small" --policy h2o --budget 10% --schedule prefill+decode --curve --out refused
 for schedule in prompt block:64 prefill+decode; do
     expect_success replay "$small" --policy knorm --policy streaming_llm --budget 32t --schedule "$schedule" --out "by-$schedule"

@@ -86,6 +86,22 @@ expect_success replay "$small" --policy snapkv --budget 10% --out looked --repor
 [[ -s looked/report.html ]] || complain 'replay --report writes no report.html'
 grep -q 'open looked/report\.html in a browser' stderr || complain "replay --report says: $(cat stderr)"
 
+
+# A table that lost rows, and a decision file that another one replaced, are named.
+expect_success replay "$small" --policy h2o --policy random --budget 10%,25% --out losing --quiet
+cp losing/recall.csv whole.csv
+grep -v '^h2o,.*,25%,.*,1,0,' whole.csv >losing/recall.csv
+expect_success report losing --quiet
+grep -q 'recall\.csv lacks rows, or has too many, of h2o at 25%, so' losing/report.html || complain 'lost rows are not named'
+grep -v '^h2o,.*,25%,' whole.csv >losing/recall.csv
+expect_success report losing --quiet
+grep -q 'Left out for want of a row in recall\.csv: h2o at 25%, which' losing/report.html || complain 'a lost result is not named'
+cp whole.csv losing/recall.csv
+cp losing/random@25-.prefill.agnostic.decisions.h5 losing/h2o@25-.prefill.agnostic.decisions.h5
+expect_success report losing --quiet
+grep -q 'Decisions of h2o at 25% are left out: .*but index\.csv lists it with [0-9a-f]*: another file took its place' losing/report.html ||
+    complain 'a replaced decision file is not named'
+
 expect_refusal 2 'page\.html exists; --overwrite' report all --out page.html
 expect_success report all --out page.html --overwrite
 expect_refusal 2 'recall\.csv' report all --out all/recall.csv --overwrite

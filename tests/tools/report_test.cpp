@@ -22,7 +22,8 @@ constexpr Position length = 40;
 /// that holds the policy `policy` at 25%.
 class Results {
   public:
-    explicit Results(const std::string& text, const std::string& policy = "snapkv") {
+    explicit Results(const std::string& text, const std::string& policy = "snapkv")
+        : policy_(policy) {
         std::filesystem::create_directory(folder_ / "out");
         SequenceInfo sequence = sample_sequence(length);
         sequence.text.clear();
@@ -38,16 +39,22 @@ class Results {
             writer.write_layer(layer, sample_layer(sample_info().shape, sequence, layer));
         writer.end_sequence();
         const std::string fingerprint = writer.finish();
-        write_decisions("a.decisions.h5", fingerprint);
-        write_bytes(folder_ / "out/index.csv",
-                    "file,policy,parameters,budget,schedule,query_source,seed,fingerprint\n"
-                    "a.decisions.h5,\"" +
-                        policy + "\",{},25%,prefill,agnostic,0,00\n");
+        write_result(fingerprint);
         write_bytes(folder_ / "out/recall.csv", recall_csv(policy));
         write_bytes(folder_ / "out/run.json", "{\"command\":\"kvtape replay\",\"trace\":\"../t\"}");
     }
 
-    void write_decisions(const std::string& name, const std::string& trace) const {
+    /// A decision file that belongs to the trace of this fingerprint, and an index that lists it.
+    void write_result(const std::string& trace) const {
+        write_bytes(path("index.csv"),
+                    "file,policy,parameters,budget,schedule,query_source,seed,fingerprint\n"
+                    "a.decisions.h5,\"" +
+                        policy_ + "\",{},25%,prefill,agnostic,0," +
+                        write_decisions("a.decisions.h5", trace) + "\n");
+    }
+
+    /// Returns the fingerprint of the file.
+    std::string write_decisions(const std::string& name, const std::string& trace) const {
         DecisionWriter writer(path(name),
                               {.producer = "kvtape test",
                                .trace_fingerprint = trace,
@@ -74,7 +81,7 @@ class Results {
             writer.write_layer(layer, fate);
         }
         writer.end_sequence();
-        writer.finish();
+        return writer.finish();
     }
 
     std::filesystem::path path(const std::string& name) const { return folder_ / ("out/" + name); }
@@ -101,6 +108,7 @@ class Results {
     }
 
     Folder folder_;
+    std::string policy_;
 };
 
 /// What stands inside the element that holds the data.
@@ -161,7 +169,7 @@ TEST_CASE("what is absent or damaged is left out of the page and named", "[tools
     const Results results("it ");
     CHECK(has_note(results.sources(), "") == false);
 
-    results.write_decisions("a.decisions.h5", std::string(32, '0'));
+    results.write_result(std::string(32, '0'));
     CHECK(has_note(results.sources(), "they belong to the trace 00000000"));
     CHECK(results.sources().files[0].decisions != nullptr);
     CHECK(results.sources().trace == nullptr);
@@ -176,8 +184,8 @@ TEST_CASE("what is absent or damaged is left out of the page and named", "[tools
     CHECK_THAT(report::make_page(with_foreign_table), Contains("compare.csv is left out"));
 
     write_bytes(results.path("index.csv"),
-                "file,policy,budget,schedule,query_source\n"
-                "../t,snapkv,25%,prefill,agnostic\n");
+                "file,policy,budget,schedule,query_source,fingerprint\n"
+                "../t,snapkv,25%,prefill,agnostic,00\n");
     CHECK(has_note(results.sources(), "which is not a file name"));
     std::filesystem::remove(results.path("run.json"));
     CHECK(has_note(results.sources(), "run.json names no trace; --trace does"));

@@ -137,7 +137,9 @@ class Collector {
 
     void add(std::size_t row) {
         const std::size_t sequence = sequence_of(row);
-        Open& open = open_[cell_of(row)];
+        const std::size_t cell = cell_of(row);
+        ++recall_.cells[cell].rows;
+        Open& open = open_[cell];
         auto& [about, means] = open.sequences[sequence];
         about.sequence = sequence;
         about.tokens += whole(table_, row, "tokens");

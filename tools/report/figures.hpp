@@ -32,6 +32,7 @@ struct SequenceFigures {
 struct Cell {
     std::string policy, parameters, budget, schedule, query_source;
     std::size_t series = 0;  ///< index into `Recall::series`
+    std::int64_t rows = 0;   ///< of the table
     std::vector<SequenceFigures> sequences;
     std::vector<Figures> heads;  ///< [layers * heads], means over sequences
 

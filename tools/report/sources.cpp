@@ -1,6 +1,7 @@
 #include "tools/report/sources.hpp"
 
 #include "analyze/csv_table.hpp"
+#include "analyze/result_files.hpp"
 #include "core/error.hpp"
 #include "tools/report/optional_table.hpp"
 #include "tools/run_record.hpp"
@@ -27,26 +28,32 @@ void attempt(std::vector<std::string>& notes, const std::string& what, Read read
     }
 }
 
+struct ListedFile {
+    std::string name, fingerprint;
+};
 /// Decision files by the columns that name a cell.
-using FileNames = std::map<std::vector<std::string>, std::string>;
+using FileNames = std::map<std::vector<std::string>, ListedFile>;
 
 FileNames read_index(const fs::path& directory) {
-    const CsvTable index = CsvTable::read(directory / "index.csv",
-                                          {"file", "policy", "budget", "schedule", "query_source"});
+    const CsvTable index =
+        CsvTable::read(directory / "index.csv",
+                       {"file", "policy", "budget", "schedule", "query_source", "fingerprint"});
     FileNames names;
     for (std::size_t row = 0; row < index.rows(); ++row)
         names[{index.text(row, "policy"),
                index.text(row, "budget"),
                index.text(row, "schedule"),
-               index.text(row, "query_source")}] = index.text(row, "file");
+               index.text(row, "query_source")}] = {index.text(row, "file"),
+                                                    index.text(row, "fingerprint")};
     return names;
 }
 
-CellFile open_file(const fs::path& directory, const std::string& name) {
+CellFile open_file(const fs::path& directory, const ListedFile& listed) {
     // The index names files beside it; a path would lead out of the directory.
-    if (fs::path(name).filename() != fs::path(name))
-        throw format_error("index.csv names the file '" + name + "', which is not a file name");
-    CellFile file{.decisions = open_decisions(directory / name)};
+    if (fs::path(listed.name).filename() != fs::path(listed.name))
+        throw format_error("index.csv names the file '" + listed.name +
+                           "', which is not a file name");
+    CellFile file{.decisions = open_decisions(directory / listed.name)};
     for (std::int32_t i = 0; i < file.decisions->sequences(); ++i) {
         file.kept_bytes += file.decisions->sequence(i).kept_bytes;
         file.full_bytes += file.decisions->sequence(i).full_bytes;
@@ -54,7 +61,7 @@ CellFile open_file(const fs::path& directory, const std::string& name) {
     return file;
 }
 
-void open_files(Sources& sources) {
+FileNames open_files(Sources& sources) {
     sources.files.resize(sources.recall.cells.size());
     FileNames names;
     attempt(
@@ -71,6 +78,60 @@ void open_files(Sources& sources) {
                 sources.files[i] = open_file(sources.directory, found->second);
             });
     }
+    return names;
+}
+
+/// Leaves out decisions that stand where those of a result were.
+void check_listed(Sources& sources, const FileNames& listed) {
+    for (std::size_t i = 0; i < sources.files.size(); ++i) {
+        CellFile& file = sources.files[i];
+        if (file.decisions == nullptr)
+            continue;
+        const Cell& cell = sources.recall.cells[i];
+        const ListedFile& own =
+            listed.at({cell.policy, cell.budget, cell.schedule, cell.query_source});
+        try {
+            expect_listed(sources.directory / own.name, *file.decisions, own.fingerprint);
+        } catch (const Error& error) {
+            sources.notes.push_back("Decisions of " + cell.policy + " at " + cell.budget +
+                                    " are left out: " + error.what());
+            file = {};
+        }
+    }
+}
+
+/// The first of many names.
+std::string some_of(const std::vector<std::string>& names) {
+    constexpr std::size_t most = 4;
+    std::string text;
+    for (std::size_t i = 0; i < std::min(most, names.size()); ++i)
+        text += (i == 0 ? "" : ", ") + names[i];
+    return names.size() > most
+               ? text + " and " + std::to_string(names.size() - most) + " further results"
+               : text;
+}
+
+/// A recall.csv that lost rows says something else of a result, or nothing.
+void check_rows(Sources& sources, const FileNames& listed) {
+    std::vector<std::string> partial, absent;
+    std::set<std::vector<std::string>> known;
+    for (std::size_t i = 0; i < sources.files.size(); ++i) {
+        const Cell& cell = sources.recall.cells[i];
+        known.insert({cell.policy, cell.budget, cell.schedule, cell.query_source});
+        const DecisionFile* decisions = sources.files[i].decisions.get();
+        if (decisions != nullptr && cell.rows != heads_of(*decisions))
+            partial.push_back(sources.recall.series[cell.series] + " at " + cell.budget);
+    }
+    for (const auto& [name, file] : listed)
+        if (!known.contains(name))
+            absent.push_back(name[0] + " at " + name[1]);
+    if (!partial.empty())
+        sources.notes.push_back("recall.csv lacks rows, or has too many, of " + some_of(partial) +
+                                ", so figures of these are of other heads or sequences than those "
+                                "of the rest; replay into the directory again");
+    if (!absent.empty())
+        sources.notes.push_back("Left out for want of a row in recall.csv: " + some_of(absent) +
+                                ", which index.csv lists; replay into the directory again");
 }
 
 /// The recording that most decision files belong to, the earlier of equals; "" where none is open.
@@ -237,8 +298,10 @@ Sources open_sources(const Request& request) {
         sources.run = read_run_record(request.directory);
     });
     find_trace(sources, request.trace);
-    open_files(sources);
+    const FileNames listed = open_files(sources);
     check_fingerprints(sources);
+    check_listed(sources, listed);
+    check_rows(sources, listed);
     find_live(sources, request.live);
     check_analysis(sources);
     return sources;

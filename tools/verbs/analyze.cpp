@@ -84,7 +84,7 @@ constexpr std::string_view legend =
 
 /// One row for each result.
 void print_results(const Findings& findings, const fs::path& directory, bool as_json) {
-    std::vector<std::vector<std::string>> table = {{"policy", "queries", "budget"}};
+    std::vector<std::vector<std::string>> table = {{"policy", "queries", "schedule", "budget"}};
     std::map<std::array<std::string, 5>, std::size_t> places;
     Json results = Json::array(), files = Json::array(), problems = Json::array();
     for (const FindingsTable& one : findings.tables)
@@ -109,7 +109,10 @@ void print_results(const Findings& findings, const fs::path& directory, bool as_
                                                        results.size());
             const std::size_t at = place->second;
             if (added) {
-                table.push_back({row.at("policy"), row.at("query_source"), row.at("budget")});
+                table.push_back({row.at("policy"),
+                                 row.at("query_source"),
+                                 row.at("schedule"),
+                                 row.at("budget")});
                 results.push_back({{"policy", row.at("policy")},
                                    {"query_source", row.at("query_source")},
                                    {"schedule", row.at("schedule")},

@@ -273,12 +273,29 @@ void print_text(const Agreement& agreement,
               << (out / "agreement.csv").string() << '\n';
 }
 
+/// Says which results of the second directory are compared with nothing.
+void name_unpaired(const fs::path& a, const fs::path& b) {
+    constexpr std::size_t most = 4;
+    const std::vector<std::string> names = unpaired_results(a, b);
+    if (names.empty())
+        return;
+    std::string text;
+    for (std::size_t i = 0; i < std::min(most, names.size()); ++i)
+        text += (i == 0 ? "" : ", ") + names[i];
+    std::cerr << "kvtape: verifying: " << names.size() << " results of " << b.string()
+              << " have no partner in " << a.string() << " (" << text
+              << (names.size() > most ? ", ..." : "")
+              << "); partners have the same policy, budget as written, schedule and query source\n";
+}
+
 int run(const Invocation& invocation) {
     const fs::path a = invocation.values["a"].as<std::string>();
     const fs::path b = invocation.values["b"].as<std::string>();
     const fs::path out = folder_of_tables(invocation);
     const std::vector<ResultPair> pairs = pair_results(a, b);
     make_folder(out);
+    if (!invocation.common.quiet)
+        name_unpaired(a, b);
     Agreement agreement;
     for (const ResultPair& pair : pairs)
         agreement.add(pair);
