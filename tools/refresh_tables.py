@@ -2,8 +2,9 @@
 
 Tables are Markdown ("| a | b |") or plain columns under a line of dashes, as kvtape prints them. A
 table of the document takes its heading and its rows from a printed table of the same kind with the
-same first heading, the same number of columns and at least its rows. The document keeps its choice
-of rows, their order and every other word. Tables that no printed one matches are named and stay.
+same first heading, the same number of columns and at least its rows, each once. The document keeps
+its choice of rows, their order and every other word. Tables that no printed one matches are named and
+stay: those of which an author left out columns, or named them otherwise.
 """
 
 import re
@@ -25,8 +26,9 @@ class Table(NamedTuple):
         heading = cells(self.lines[0])
         return self.lines[0].startswith("|"), heading[0], len(heading)
 
-    def rows(self):
-        return {cells(line)[0]: line for line in self.lines[2:]}
+    def labels(self):
+        """The first cell of every row."""
+        return [cells(line)[0] for line in self.lines[2:]]
 
 
 def cells(line):
@@ -57,12 +59,12 @@ def tables_of(lines):
 def replacement(table, printed):
     """The lines of `table` with the numbers of the first printed table that has all its rows, or
     None; that printed table is used up."""
-    labels = list(table.rows())
+    labels = table.labels()
     for candidate in printed:
-        rows = candidate.rows()
-        if candidate.kind == table.kind and all(label in rows for label in labels):
+        found = candidate.labels()
+        if candidate.kind == table.kind and all(found.count(label) == labels.count(label) == 1 for label in labels):
             printed.remove(candidate)
-            return candidate.lines[:2] + [rows[label] for label in labels]
+            return candidate.lines[:2] + [candidate.lines[2 + found.index(label)] for label in labels]
     return None
 
 

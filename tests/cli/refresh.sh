@@ -55,6 +55,11 @@ cat >printed.md <<'TEXT'
 | other | 2 % |
 |---|---|
 | `snapkv` | 8 |
+
+| other | 2 % |
+|---|---|
+| `h2o` | 8 |
+| `h2o` | 9 |
 TEXT
 cat >expected.md <<'TEXT'
 Words | with a bar.

@@ -11,15 +11,19 @@ using namespace kvtape::workload;
 
 namespace {
 
-const std::filesystem::path needle_model =
-    std::filesystem::path(KVTAPE_SOURCE_DIR) / "data/needle-model";
+const std::filesystem::path data = std::filesystem::path(KVTAPE_SOURCE_DIR) / "data";
+const std::filesystem::path needle_model = data / "needle-model";
+const std::filesystem::path circuits = data / "needle-model-circuits";
 
-/// Right answers of the needle model on the first `count` documents of a task.
-std::int64_t right_answers(const std::string& spec, Position length, std::uint64_t count) {
+/// Right answers of a model on the first `count` documents of a task.
+std::int64_t right_answers(const std::string& spec,
+                           Position length,
+                           std::uint64_t count,
+                           const std::filesystem::path& directory = needle_model) {
     const Lexicon lexicon = Lexicon::load(needle_model / "lexicon.json");
     const model::Tokenizer tokenizer = model::Tokenizer::load(needle_model / "tokenizer.json");
     const auto backend = model::cpu_backend(ElementType::float32, 2);
-    model::Transformer model = model::Transformer::load(needle_model, *backend);
+    model::Transformer model = model::Transformer::load(directory, *backend);
     const Task task = parse_task(spec);
     std::int64_t right = 0;
     for (std::uint64_t index = 0; index < count; ++index) {
@@ -59,6 +63,14 @@ TEST_CASE("The needle model follows people as often as it was measured to", "[to
     CHECK(overlap(right_answers("where", 512, 20), 20, 13, 20));
 }
 
+TEST_CASE("Hand-written circuits answer two-step questions and lists", "[tools][accuracy]") {
+    for (const char* task : {"variable:hops=1", "object", "multivalue:values=3"}) {
+        const std::int64_t right = right_answers(task, 512, 2, circuits);
+        INFO(task << ": " << right << " of 2 right");
+        CHECK(right == 2);
+    }
+}
+
 // Measured on documents of the training program, with another implementation of the model.
 TEST_CASE("The needle model is as good as measured on every task", "[tools][accuracy][slow]") {
     struct Row {
@@ -78,5 +90,21 @@ TEST_CASE("The needle model is as good as measured on every task", "[tools][accu
         const std::int64_t right = right_answers(row.task, row.length, 20);
         INFO(row.task << ": " << right << " of 20 right");
         CHECK(overlap(right, 20, row.right, 20));
+    }
+}
+
+TEST_CASE("Hand-written circuits answer every task", "[tools][accuracy][slow]") {
+    for (const char* task : {"passkey:digits=5",
+                             "passkey:digits=16",
+                             "passkey:digits=64",
+                             "multikey:keys=4",
+                             "multikey:keys=16",
+                             "where",
+                             "variable:hops=1",
+                             "object",
+                             "multivalue:values=3"}) {
+        const std::int64_t right = right_answers(task, 1024, 20, circuits);
+        INFO(task << ": " << right << " of 20 right");
+        CHECK(right >= 18);
     }
 }

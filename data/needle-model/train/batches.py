@@ -58,11 +58,12 @@ def facts_with_questions(random, length, draw):
             return facts
 
 
-def chosen_questions(random, questions, length):
+def chosen_questions(random, questions, length, most=None):
     """A random few of the questions, pass keys and objects first in line, in random order."""
     random.shuffle(questions)
     questions.sort(key=lambda asked: asked.kind not in ("passkey", "object"))
-    chosen = questions[:random.randint(1, max(2, min(len(questions), length // 64)))]
+    most = most or max(2, min(len(questions), length // 64))
+    chosen = questions[:random.randint(1, most)]
     random.shuffle(chosen)
     return chosen
 
@@ -99,12 +100,13 @@ def loss_weights(offsets, base, answers):
     return weights
 
 
-def documents(random, batch, length, tokenizer, draw=training_facts):
-    """Prose with facts, then several questions with their answers: ids and weights [batch, length]."""
+def documents(random, batch, length, tokenizer, draw=training_facts, most_questions=None):
+    """Prose with facts, then questions with their answers: ids and weights [batch, length]."""
     ids, weights = np.zeros((batch, length), np.int64), np.zeros((batch, length), np.float32)
     for row in range(batch):
         facts = facts_with_questions(random, length, draw)
-        tail, answers = questions_and_answers(chosen_questions(random, facts.questions, length))
+        tail, answers = questions_and_answers(
+            chosen_questions(random, facts.questions, length, most_questions))
         needles = " ".join(facts.loose + facts.ordered)
         room = length - 3 - len(tokenizer.encode(tail).ids) - len(tokenizer.encode(needles).ids)
         body = " ".join(weave(random, facts, filler(random, room, tokenizer)))

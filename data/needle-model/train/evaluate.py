@@ -1,7 +1,7 @@
 """Greedy accuracy by task and context length, as the table of ../README.md, with 95 % intervals.
 
     python evaluate.py --model .. --lengths 512,1024 --documents 20
-    python evaluate.py --lengths 8192 --documents 100 --csv answers.csv
+    python evaluate.py --lengths 512,8192 --documents 100,10 --csv answers.csv --table
 
 With --csv every document becomes a row as soon as it is judged, and the same command continues a
 run that was stopped.
@@ -129,11 +129,11 @@ class Answers:
                 csv.writer(file, lineterminator="\n").writerow(row)
 
 
-def judge(answers, task, length, arguments, predict, tokenizer):
+def judge(answers, task, length, documents, seed, predict, tokenizer):
     """Judges the documents of one cell that were not judged yet."""
-    source = random.Random(f"{arguments.seed}/{task}/{length}")
+    source = random.Random(f"{seed}/{task}/{length}")
     judged = len(answers.of(task, length))
-    for number in range(arguments.documents):
+    for number in range(documents):
         drawn = document(source, task, length, tokenizer)
         if number >= judged:
             answers.add(task, length, number, drawn.depth, is_right(predict, drawn))
@@ -146,10 +146,10 @@ def by_depth(judged):
 
 
 def table(answers, tasks, lengths, documents):
-    """Right answers by task and length, as a Markdown table."""
+    """Right answers by task and length, of so many documents each, as a Markdown table."""
     lines = ["| task | " + " | ".join(map(str, lengths)) + " |", "|---|" + "---|" * len(lengths)]
     for task in tasks:
-        judged = [answers.of(task, length)[:documents] for length in lengths]
+        judged = [answers.of(task, length)[:count] for length, count in zip(lengths, documents)]
         found = [f"{sum(right for _, right in cell)}/{len(cell)}" if cell else "" for cell in judged]
         lines.append(f"| {task} | " + " | ".join(found) + " |")
     return "\n".join(lines)
@@ -160,17 +160,27 @@ def fits(task, length):
     return sizes.get("keys", 0) * 24 <= length * 0.8 and sizes.get("passkey", 0) <= length / 4
 
 
+def whole_numbers(text):
+    return [int(number) for number in text.split(",")]
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default=str(Path(__file__).resolve().parent.parent))
-    parser.add_argument("--lengths", default="512,1024,2048,4096")
-    parser.add_argument("--documents", type=int, default=40, help="per task and length")
+    parser.add_argument("--lengths", type=whole_numbers, default="512,1024,2048,4096")
+    parser.add_argument("--documents", type=whole_numbers, default="40",
+                        help="per task and length; or a number for every length")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="TASK")
     parser.add_argument("--seed", type=int, default=1234)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="keeps every answer, and continues")
     parser.add_argument("--table", action="store_true", help="prints the table of a README at the end")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if len(arguments.documents) == 1:
+        arguments.documents *= len(arguments.lengths)
+    if len(arguments.documents) != len(arguments.lengths):
+        parser.error("--documents takes one number, or as many as --lengths")
+    return arguments
 
 
 def main():
@@ -186,20 +196,19 @@ def main():
     def predict(ids):
         return model(ids.to(arguments.device)).logits
 
-    lengths = [int(length) for length in arguments.lengths.split(",")]
-    for length in lengths:
+    for length, documents in zip(arguments.lengths, arguments.documents):
         for task in arguments.tasks:
             if not fits(task, length):
                 continue
-            judge(answers, task, length, arguments, predict, tokenizer)
-            judged = answers.of(task, length)[:arguments.documents]
+            judge(answers, task, length, documents, arguments.seed, predict, tokenizer)
+            judged = answers.of(task, length)[:documents]
             right, count = sum(found for _, found in judged), len(judged)
             low, high = wilson(right, count)
             share = f"{right / count:.2f} [{low:.2f}, {high:.2f}]"
             print(f"{length:6d} {task:22s} {right:3d}/{count}  {share}  by depth {by_depth(judged)}",
                   flush=True)
     if arguments.table:
-        print("\n" + table(answers, arguments.tasks, lengths, arguments.documents))
+        print("\n" + table(answers, arguments.tasks, arguments.lengths, arguments.documents))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 """
 
 import tempfile
-from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -33,8 +32,7 @@ class Teacher:
 def judged(path, documents, teacher):
     answers = evaluate.Answers(path)
     tokenizer = Tokenizer.from_file(str(TOKENIZER_FILE))
-    arguments = Namespace(seed=1, documents=documents)
-    evaluate.judge(answers, TASK, LENGTH, arguments, teacher, tokenizer)
+    evaluate.judge(answers, TASK, LENGTH, documents, 1, teacher, tokenizer)
     return answers.of(TASK, LENGTH)
 
 
@@ -53,7 +51,7 @@ def main():
         counted = [part.split("/") for part in evaluate.by_depth(whole).split()]
         assert sum(int(right) for right, _ in counted) == sum(right for _, right in whole), counted
         answers = evaluate.Answers(path)
-        printed = evaluate.table(answers, [TASK], [LENGTH, 512], 4).splitlines()
+        printed = evaluate.table(answers, [TASK], [LENGTH, 512], [4, 4]).splitlines()
         assert printed == [f"| task | {LENGTH} | 512 |", "|---|---|---|", f"| {TASK} | 3/4 |  |"], printed
         path.write_text("a,b\n")
         try:

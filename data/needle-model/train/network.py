@@ -92,13 +92,18 @@ class NeedleModel(nn.Module):
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = RmsNorm(shape)
+        self.frozen_blocks = 0  # how many of the first blocks no gradient passes
 
     def forward(self, ids):
         hidden = self.embedding(ids)
         if torch.is_autocast_enabled(ids.device.type):
             hidden = hidden.bfloat16()
         cosine, sine = self.turns(ids.size(1), hidden)
-        for block in self.blocks:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_blocks == 0):
+            for block in self.blocks[:self.frozen_blocks]:
+                hidden = block(hidden, cosine, sine)
+        hidden = hidden.detach() if self.frozen_blocks else hidden
+        for block in self.blocks[self.frozen_blocks:]:
             hidden = block(hidden, cosine, sine)
         return functional.linear(self.norm(hidden), self.embedding.weight.to(hidden.dtype))
 

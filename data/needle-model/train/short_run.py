@@ -18,7 +18,8 @@ import batches
 from evaluate import document, is_right, wilson
 from initialisation import initialise
 from network import Shape
-from train import Phase, Plan, Trainer
+from plans import Phase, Plan
+from train import Trainer
 
 LENGTH = 256
 PLAN = Plan(

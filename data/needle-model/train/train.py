@@ -3,9 +3,10 @@
     python train.py --out needle-model              # the whole recipe
     python train.py --out try --scale 0.1           # a tenth of the steps
     python train.py --out small --model small       # two layers that find pass keys
+    python train.py --out circuits --model circuits # six layers, hand-written circuits
 
 The same command continues a run that was stopped: DIR/checkpoint.pt is written every 50 steps.
-DIR/losses.csv has the loss of every step.
+DIR/losses.csv has the loss of every step, DIR/accuracy.csv right answers at every checkpoint.
 
 Three things make this feasible on two cores: the initialisation (initialisation.py), a curriculum
 of lengths with one fixed number of tokens a step, and a loss on the answers (batches.py).
@@ -16,10 +17,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,58 +27,14 @@ from torch import nn
 
 import batches
 from export import TOKENIZER_FILE, export
-from initialisation import initialise
-from network import NeedleModel, Shape
-from ngrams import Rooms
-from ngrams import initialise as initialise_with_ngrams
+from network import NeedleModel
+from plans import PLANS
+from progress import line_of, right_answers, write_accuracy, write_losses
 
-
-class Phase(NamedTuple):
-    length: int
-    batch: int  # sequences a step
-    steps: int
-    first_rate: float
-    last_rate: float
-    copies: float = 0.0  # share of sequences that only repeat themselves
-
-
-RECIPE = [
-    Phase(256, 48, 350, 1.5e-3, 1.5e-3, 0.12),
-    Phase(512, 24, 400, 1.5e-3, 1.2e-3, 0.06),
-    Phase(1024, 12, 210, 1.2e-3, 8e-4, 0.03),
-    Phase(2048, 6, 150, 8e-4, 5e-4),
-    Phase(4096, 3, 80, 5e-4, 2e-4),
-    Phase(8192, 2, 30, 2e-4, 3e-5),
-    Phase(512, 24, 90, 6e-4, 6e-4),
-    Phase(1024, 12, 120, 6e-4, 5e-4),
-    Phase(2048, 6, 80, 5e-4, 3e-4),
-    Phase(4096, 3, 40, 3e-4, 1e-4),
-    Phase(8192, 2, 14, 1e-4, 3e-5),
-]
-
-
-class Plan(NamedTuple):
-    """What is trained: the shape, how it starts, on which facts and for how long."""
-
-    shape: Shape
-    initialise: Callable  # sets the weights of a new model
-    draw: Callable  # facts of a document
-    recipe: list
-
-
-SMALL_ROOMS = Rooms(token=slice(1, 112), ngram=slice(112, 160), fast_pairs=8, slow_pairs=18)
-PLANS = {
-    "needle": Plan(Shape(), initialise, batches.training_facts, RECIPE),
-    "small": Plan(
-        Shape(width=160, layers=2, mlp_width=128),
-        partial(initialise_with_ngrams, rooms=SMALL_ROOMS),
-        batches.small_facts,
-        [Phase(256, 16, 300, 1.5e-3, 1.0e-3), Phase(512, 8, 150, 1.0e-3, 1e-4)],
-    ),
-}
+EMBEDDING_RATE = 0.1  # of the others', where circuits read the embeddings
 WARM_UP = 30  # steps in which the learning rate rises
 STEPS_PER_CHECKPOINT = 50
-STEPS_PER_LINE = 25
+STEPS_PER_LINE = 10
 
 
 def scaled(recipe, scale):
@@ -88,10 +42,22 @@ def scaled(recipe, scale):
     return [phase._replace(steps=max(1, round(phase.steps * scale))) for phase in recipe]
 
 
-def new_optimiser(model):
-    matrices = [weight for weight in model.parameters() if weight.dim() == 2]
-    norms = [weight for weight in model.parameters() if weight.dim() == 1]
-    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": norms, "weight_decay": 0.0}]
+def new_optimiser(model, free=None):
+    """AdamW. Of a model with masks of what may change, nothing else changes, nor decays."""
+    if free is None:
+        matrices = [weight for weight in model.parameters() if weight.dim() == 2]
+        norms = [weight for weight in model.parameters() if weight.dim() == 1]
+        groups = [{"params": matrices, "weight_decay": 0.01}, {"params": norms, "weight_decay": 0.0}]
+    else:
+        changing = dict(model.named_parameters())
+        for name, weight in changing.items():
+            weight.requires_grad_(name in free)
+        for name, mask in free.items():
+            changing[name].register_hook(lambda gradient, mask=mask: gradient * mask)
+        embedding = [changing["embedding.weight"]]
+        others = [changing[name] for name in free if name != "embedding.weight"]
+        groups = [{"params": others, "weight_decay": 0.0},
+                  {"params": embedding, "weight_decay": 0.0, "share": EMBEDDING_RATE}]
     return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95))
 
 
@@ -100,18 +66,21 @@ class Trainer:
 
     def __init__(self, plan, seed, device="cpu", compiled=True):
         torch.manual_seed(seed)
+        self.plan = plan
         self.recipe = plan.recipe
         self.seed = seed
         self.device = device
-        self.draw = plan.draw
         self.random = random.Random(seed)
         self.tokenizer = Tokenizer.from_file(str(TOKENIZER_FILE))
         self.model = NeedleModel(plan.shape)
         plan.initialise(self.model)
         self.model.to(device)
-        self.optimiser = new_optimiser(self.model)
+        self.model.frozen_blocks = plan.frozen_blocks
+        free = plan.free(self.model) if plan.free else None
+        self.optimiser = new_optimiser(self.model, free)
         self.phase, self.step_of_phase, self.step, self.tokens = 0, 0, 0, 0
         self.losses = []  # (step, tokens, length, loss)
+        self.right = []  # (step, tokens, task, right, documents)
         self.loss = torch.compile(self.plain_loss, dynamic=False) if compiled else self.plain_loss
 
     def plain_loss(self, ids, weights, targets):
@@ -128,7 +97,8 @@ class Trainer:
     def batch(self, phase):
         copied = int(phase.batch * phase.copies)
         parts = [batches.documents(
-            self.random, phase.batch - copied, phase.length, self.tokenizer, self.draw)]
+            self.random, phase.batch - copied, phase.length, self.tokenizer, self.plan.draw,
+            self.plan.most_questions)]
         if copied:
             parts.append(batches.copies(
                 self.random, copied, phase.length, self.model.shape.vocabulary))
@@ -144,8 +114,9 @@ class Trainer:
         """One step of the recipe; returns its loss."""
         phase = self.recipe[self.phase]
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(phase)
+            group["lr"] = self.rate(phase) * group.get("share", 1.0)
         ids, weights = self.batch(phase)
+        weights[weights >= batches.ANSWER_WEIGHT] *= self.plan.answer_gain
         loss = self.loss(
             ids[:, :-1].contiguous(), weights[:, 1:].contiguous(), ids[:, 1:].contiguous())
         loss.backward()
@@ -160,6 +131,15 @@ class Trainer:
             self.phase, self.step_of_phase = self.phase + 1, 0
         return loss.item()
 
+    def measure(self):
+        """Answers the fixed documents and notes how many are right."""
+        found = right_answers(self.predict, self.tokenizer)
+        self.right += [(self.step, self.tokens, *row) for row in found]
+
+    def predict(self, ids):
+        with torch.autocast(self.device, dtype=torch.bfloat16):
+            return self.model(ids.to(self.device))
+
     def save(self, path):
         """Writes the state, replacing the file only once it is whole."""
         state = {
@@ -170,12 +150,14 @@ class Trainer:
             "recipe": [tuple(phase) for phase in self.recipe],
             "seed": self.seed,
             "losses": self.losses,
+            "right": self.right,
             "progress": (self.phase, self.step_of_phase, self.step, self.tokens),
         }
         unfinished = path.with_suffix(".partial")
         torch.save(state, unfinished)
         os.replace(unfinished, path)
         write_losses(path.with_name("losses.csv"), self.losses)
+        write_accuracy(path.with_name("accuracy.csv"), self.right)
 
     def restore(self, path):
         """Continues from a saved state; one of another recipe or seed is refused."""
@@ -186,13 +168,8 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.random.setstate(state["random"])
         self.losses = state.get("losses", [])
+        self.right = state.get("right", [])
         self.phase, self.step_of_phase, self.step, self.tokens = state["progress"]
-
-
-def write_losses(path, losses):
-    """The loss of every step as CSV."""
-    rows = [f"{step},{tokens},{length},{loss:.4f}" for step, tokens, length, loss in losses]
-    path.write_text("\n".join(["step,tokens,length,loss", *rows]) + "\n")
 
 
 def train(trainer, out):
@@ -207,6 +184,8 @@ def train(trainer, out):
                   f"tokens {trainer.tokens / 1e6:.1f}M seconds {seconds:.0f}", flush=True)
         phase_is_over = trainer.step_of_phase == 0
         if phase_is_over or trainer.step % STEPS_PER_CHECKPOINT == 0:
+            trainer.measure()
+            print(line_of(trainer.right), flush=True)
             trainer.save(checkpoint)
         if phase_is_over:
             export(trainer.model.state_dict(), trainer.model.shape, out)
