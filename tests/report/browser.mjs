@@ -7,7 +7,7 @@
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import path from 'node:path';
-import { checkAnswer, checkForest, checkLongNames, checkManyCurves, checkPalette, checkTables } from './checks.mjs';
+import { checkAnswer, checkForest, checkLive, checkLongNames, checkManyCurves, checkPalette, checkTables } from './checks.mjs';
 import { checkPairs, checkPairsWithoutRows, checkQueries, checkSchedules } from './pairs.mjs';
 import { expect, failures, image, kept, optionAt, text } from './support.mjs';
 
@@ -185,6 +185,7 @@ for (const [width, colorScheme] of [[1280, 'light'], [390, 'light'], [1280, 'dar
   await checkPairsWithoutRows(tab);
   await checkPairs(tab);
   await checkForest(tab);
+  await checkLive(tab);
   await checkFocus(tab);
   await fits(tab, width);
   await checkPrint(tab);

@@ -34,8 +34,8 @@ quiet record --workload passkey:digits=8 --workload where --sequences 4 --length
 quiet replay "$work/plain.kvtape.h5" "${policies[@]}" --policy h2o --policy knorm --policy tova --policy keydiff \
     --policy streaming_llm --policy 'adakv(snapkv)' --curve --out "$work/plain"
 quiet analyze "$work/plain"
-quiet live --like "$work/plain.kvtape.h5" --policy full --policy random --policy snapkv --policy keydiff --budget 10% \
-    --tasks passkey --out "$work/plain/live"
+quiet live --like "$work/plain.kvtape.h5" --policy full --policy random --policy snapkv --policy keydiff \
+    --policy oracle --budget 10% --tasks passkey --out "$work/plain/live"
 quiet verify "$work/plain" "$work/plain/live"
 quiet report "$work/plain"
 

@@ -158,9 +158,9 @@ const span = (row, name) => withBounds(row[name] == null ? null : [row[name], ro
   const view = byId('live-view');
   const live = data.live || {};
   if (data.accuracy && data.accuracy.length) {
-    const several = (column) => new Set(data.accuracy.map((one) => one[column])).size > 1;
-    const told = ['schedule', 'source'].filter(several);
-    const name = (one) => [one.policy, ...told.map((column) => one[column])].join(', ');
+    const several = (rows, column) => new Set(rows.map((one) => one[column])).size > 1;
+    const own = (policy) => data.accuracy.filter((one) => one.policy === policy);
+    const name = (one) => [one.policy, ...several(data.accuracy, 'schedule') ? [one.schedule] : [], ...several(own(one.policy), 'source') ? [one.source] : []].join(', ');
     const rows = [...new Set(data.accuracy.map(name))], columns = [...new Set(data.accuracy.map((one) => one.budget))];
     const judged = [...new Set(data.accuracy.map((one) => one.judged))].sort((x, y) => x - y);
     view.append(table(['policy', ...columns],
