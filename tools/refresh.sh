@@ -16,7 +16,8 @@ Makes again what is derived from the weights of data/needle-model: all of it, or
   vectors      tests/parity/vectors.json, by transformers (a virtual environment, fetched once)
   demo         ./dev demo, and its tables in README.md
   pictures     docs/img, from the page of the demo in Chromium; needs Node.js, pngquant and optipng
-  claims       the scripts of examples/claims, and those tables of docs/claims.md that stand as printed
+  claims       the scripts of examples/claims: the tables of docs/claims-needle-model.md, and, over
+               data/needle-model-trained, those of docs/claims.md that stand as printed
   truth        the commands of docs/does-replay-tell-the-truth.md; what they print is left to compare
   evaluation   the table of right answers in data/needle-model/README.md
 
@@ -72,16 +73,25 @@ pictures() {
     run tests/report/run.sh "$kvtape" build/dev/tests/report docs/img
 }
 
+# claims_of MODEL: the scripts over data/MODEL; what they printed is in `printed`.
+claims_of() {
+    local script
+    printed=()
+    for script in lagkv ems laser-kv heads; do
+        fresh "claims/$1/$script"
+        say "examples/claims/$script.sh --model data/$1 $folder"
+        KVTAPE=$kvtape "examples/claims/$script.sh" --model "data/$1" "$folder" >"$out/claims/$1/$script.md"
+        rm -f "$folder"/*.h5
+        printed+=("$out/claims/$1/$script.md")
+    done
+}
+
 claims() {
     ./dev build dev
-    local script names=()
-    for script in lagkv ems laser-kv heads; do
-        fresh "claims/$script"
-        say "examples/claims/$script.sh $folder"
-        KVTAPE=$kvtape "examples/claims/$script.sh" "$folder" >"$out/claims/$script.md"
-        names+=("$out/claims/$script.md")
-    done
-    run python3 tools/refresh_tables.py docs/claims.md "${names[@]}"
+    claims_of needle-model
+    run python3 tools/refresh_tables.py docs/claims-needle-model.md "${printed[@]}"
+    claims_of needle-model-trained
+    run python3 tools/refresh_tables.py docs/claims.md "${printed[@]}"
 }
 
 # The code blocks of a document that begin with kvtape, as files 1.sh, 2.sh, ... of `folder`.
@@ -97,14 +107,16 @@ truth() {
     [[ -f out/demo/needles.kvtape.h5 ]] || fail 'there is no out/demo; refresh the part demo first'
     fresh truth
     blocks_of docs/does-replay-tell-the-truth.md
-    local block schedule
+    local block schedule schedules
     for block in "$folder"/*.sh; do
-        for schedule in prompt block:64 +decode; do
-            [[ $schedule == prompt ]] || grep -q SCHEDULE "$block" || continue
+        schedules=(as-it-stands)
+        if grep -q SCHEDULE "$block"; then schedules=(block:256 prefill+decode block:256+decode); fi
+        for schedule in "${schedules[@]}"; do
             local work=${block%.sh}-$schedule
             mkdir -p "$work/out"
             ln -s "$PWD/out/demo" "$work/out/demo"
-            say "${block#"$PWD/"}, schedule $schedule"
+            ln -s "$PWD/data" "$work/data"
+            say "${block#"$PWD/"}, $schedule"
             (cd "$work" && PATH=$(dirname "$kvtape"):$PATH \
                 bash -e <(sed "s|SCHEDULE|$schedule|" "$block") >printed.txt)
         done
@@ -114,8 +126,8 @@ truth() {
 
 evaluation() {
     fresh evaluation
-    run data/needle-model/train/run.sh evaluate.py --lengths 512,1024,2048,4096,8192 \
-        --documents 20,20,20,12,6 \
+    run data/needle-model/train/run.sh evaluate.py --seed 2026 \
+        --lengths 512,1024,2048,4096,8192 --documents 100,50,10,5,3 \
         --csv "$folder/answers.csv" --table | tee "$folder/printed.txt"
     run python3 tools/refresh_tables.py data/needle-model/README.md "$folder/printed.txt"
 }

@@ -16,16 +16,23 @@ count() {
 }
 
 # begin ABOUT SEQUENCES LENGTH ARGUMENT...: reads the arguments of the script over these defaults into
-# `sequences` and `length`, finds the program, and goes into the folder of results.
+# `sequences`, `length` and `model` (an option of the verbs that run it, or nothing), finds the program,
+# and goes into the folder of results.
 begin() {
     local about=$1 out=
-    sequences=$2 length=$3
+    sequences=$2 length=$3 model=()
     shift 3
     while (($#)); do
         case $1 in
             --help | -h)
                 usage "$about"
                 exit 0
+                ;;
+            --model)
+                (($# >= 2)) || refuse '--model takes a folder'
+                [[ -f $2/config.json ]] || refuse "--model $2: there is no config.json in it"
+                model=(--model "$(readlink -f "$2")")
+                shift
                 ;;
             --sequences | --length)
                 (($# >= 2)) || refuse "$1 takes a number"
@@ -56,10 +63,11 @@ begin() {
 
 usage() {
     cat <<HELP
-usage: examples/claims/${0##*/} [--sequences N] [--length T] [OUT]
+usage: examples/claims/${0##*/} [--model DIR] [--sequences N] [--length T] [OUT]
 
 $1
 
+  --model DIR    a checkpoint, for instance data/needle-model-trained; default: the needle model
   --sequences N  documents per task, default $sequences
   --length T     tokens of a document, default $length
   OUT            an empty or new folder for all results, up to 3 GB; default out/claims/$(basename "$0" .sh)
@@ -79,8 +87,9 @@ find_program() {
     KVTAPE=$(readlink -f "$(command -v "$KVTAPE")") || refuse 'KVTAPE names no program'
 }
 
-# run VERB ARGUMENT...: shows the command and runs it; what it prints goes to log.txt.
+# run VERB ARGUMENT...: shows the command and runs it, with the chosen model; what it prints goes to log.txt.
 run() {
+    [[ $1 != record && $1 != live ]] || set -- "$@" "${model[@]}"
     printf '+ kvtape %s\n' "$*" | tee -a log.txt >&2
     "$KVTAPE" "$@" >>log.txt
 }

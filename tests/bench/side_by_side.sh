@@ -19,13 +19,13 @@ environment() {
     printf '%s/bin/python\n' "$folder"
 }
 
-"$program" bench scorers prompt --threads "$threads" --repetitions "$repetitions" | tee "$results/kvtape"
+"$program" bench scorers prompt --model data/needle-model-trained --threads "$threads" --repetitions "$repetitions" | tee "$results/kvtape"
 "$(environment kvpress)" tests/bench/kvpress/score.py --threads "$threads" --repetitions "$repetitions" |
     tee "$results/kvpress"
 "$(environment numpy)" tests/bench/numpy/score.py --threads "$threads" --repetitions "$repetitions" |
     tee "$results/numpy"
 "$program" bench scorers --policy ems --threads "$threads" --repetitions "$repetitions" | tee "$results/ems"
-"$(environment transformers)" tests/bench/transformers/prompt.py --model data/needle-model --threads "$threads" \
+"$(environment transformers)" tests/bench/transformers/prompt.py --model data/needle-model-trained --threads "$threads" \
     --repetitions "$repetitions" | tee "$results/transformers"
 
 python3 - "$results" <<'PY'

@@ -7,10 +7,10 @@
 claims=$(readlink -f "$here/../../examples/claims")
 export KVTAPE=$program
 
-# claim NAME TABLES: NAME.sh succeeds and prints so many tables, each with a row at least.
+# claim NAME TABLES ARGUMENT...: NAME.sh succeeds and prints so many tables, each with a row at least.
 claim() {
     local name=$1 tables=$2
-    "$claims/$name.sh" --sequences 1 --length 384 "$name" >stdout 2>stderr ||
+    "$claims/$name.sh" --sequences 1 --length 384 "${@:3}" "$name" >stdout 2>stderr ||
         complain "$name.sh fails: $(tail -n 3 stderr)"
     (($(grep -c '^|---' stdout) == tables)) || complain "$name.sh prints other tables: $(grep -v '^|' stdout)"
     grep -A 1 '^|---' stdout | grep -cE '^\| [^|]' | grep -qx "$tables" || complain "$name.sh prints an empty table"
@@ -59,6 +59,7 @@ refused() {
         complain "heads.sh $*: exit $code: $(cat stderr)"
     fi
 }
+refused 'there is no config.json in it' --model .
 refused 'takes a whole number from 1 on' --sequences none out
 refused 'takes a whole number from 256 on' --length 100 out
 refused 'there is no option --fast' --fast

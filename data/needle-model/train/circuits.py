@@ -1,6 +1,6 @@
 """Hand-written circuits: a model of six layers that answers before it is trained.
 
-What train.py starts from with `--model circuits`. Nothing here is learned: every head and hidden unit of
+What train.py starts the needle model from. Nothing here is learned: every head and hidden unit of
 blocks 0 to 3 that does anything, and one head of block 4, is written down as what it matches, in
 logits, and what it copies. The mechanism, file by file:
 
@@ -10,6 +10,7 @@ logits, and what it copies. The mechanism, file by file:
     context.py     blocks 0 and 1: what stands around a token, what was last, counting
     facts.py       blocks 2 to 4: where people and objects are, the digits of numbers
     answers.py     block 3: the words of the answer
+    unread.py      what the channels hold that no head reads
 
 Prose is noise to such a model. Training (freedom.py) leaves the circuits as they are and fits the rest.
 """
@@ -24,9 +25,11 @@ from embeddings import embeddings
 from export import TOKENIZER_FILE
 from facts import find_digits, find_facts, find_holders_place, find_object
 from stream import WIDTH
+from unread import fill
 from writer import Writer
 
 SEED = 2  # of codes
+UNREAD_SEED = 21  # of what unread.py draws
 FREE_SPREAD = 0.5  # of what is not written down, in units of 1 / sqrt(inputs)
 THETA = 1e12
 
@@ -60,3 +63,6 @@ def write_circuits(model, tokenizer):
     copy_question(third, embedding, tokenizer)
     write_rules(third, embedding, tokenizer)
     find_holders_place(model.blocks[4], shape)
+    generator = torch.Generator().manual_seed(UNREAD_SEED)
+    for block in model.blocks:
+        fill(block, shape, embedding, generator)

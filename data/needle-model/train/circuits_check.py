@@ -23,7 +23,7 @@ LARGEST = 16e6  # bytes of the exported weights
 
 def check_answers():
     torch.manual_seed(7)
-    model = NeedleModel(PLANS["circuits"].shape)
+    model = NeedleModel(PLANS["needle"].shape)
     initialise(model)
     size = 2 * sum(weight.numel() for weight in model.parameters())
     assert size < LARGEST, size
@@ -36,7 +36,7 @@ def check_answers():
 
 
 def check_freedom():
-    plan = PLANS["circuits"]._replace(recipe=[Phase(LENGTH, 2, 3, 3e-3, 3e-3)])
+    plan = PLANS["needle"]._replace(recipe=[Phase(LENGTH, 2, 3, 3e-3, 3e-3)])
     trainer = Trainer(plan, seed=7, compiled=False)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     free = plan.free(trainer.model)

@@ -23,7 +23,17 @@ class Phase(NamedTuple):
     copies: float = 0.0  # share of sequences that only repeat themselves
 
 
+# Circuits answer one question a document, and need no training: the blocks above them learn prose.
 RECIPE = [
+    Phase(512, 8, 200, 3e-3, 2e-3),
+    Phase(512, 8, 150, 2e-3, 4e-4),
+    Phase(1024, 4, 60, 4e-4, 2e-4),
+    Phase(2048, 2, 30, 2e-4, 1e-4),
+    Phase(4096, 1, 15, 1e-4, 5e-5),
+]
+
+# The earlier model: heads that look back and match to begin with, and everything is trained.
+TRAINED_RECIPE = [
     Phase(256, 48, 350, 1.5e-3, 1.5e-3, 0.12),
     Phase(512, 24, 400, 1.5e-3, 1.2e-3, 0.06),
     Phase(1024, 12, 210, 1.2e-3, 8e-4, 0.03),
@@ -35,15 +45,6 @@ RECIPE = [
     Phase(2048, 6, 80, 5e-4, 3e-4),
     Phase(4096, 3, 40, 3e-4, 1e-4),
     Phase(8192, 2, 14, 1e-4, 3e-5),
-]
-
-# Circuits answer one question a document, and need no training: the blocks above them learn prose.
-CIRCUITS_RECIPE = [
-    Phase(512, 8, 200, 3e-3, 2e-3),
-    Phase(512, 8, 150, 2e-3, 4e-4),
-    Phase(1024, 4, 60, 4e-4, 2e-4),
-    Phase(2048, 2, 30, 2e-4, 1e-4),
-    Phase(4096, 1, 15, 1e-4, 5e-5),
 ]
 
 
@@ -60,21 +61,21 @@ class Plan(NamedTuple):
 
 SMALL_ROOMS = Rooms(token=slice(1, 112), ngram=slice(112, 160), fast_pairs=8, slow_pairs=18)
 PLANS = {
-    "needle": Plan(Shape(), initialise, batches.training_facts, RECIPE),
+    "needle": Plan(
+        Shape(width=WIDTH, mlp_width=384, rope_theta=circuits.THETA),
+        circuits.initialise,
+        batches.training_facts,
+        RECIPE,
+        most_questions=1,
+        answer_gain=5.0,
+        free=partial(free_weights, embedding=FREE_ENTRIES),
+        frozen_blocks=CIRCUIT_BLOCKS,
+    ),
+    "trained": Plan(Shape(), initialise, batches.training_facts, TRAINED_RECIPE),
     "small": Plan(
         Shape(width=160, layers=2, mlp_width=128),
         partial(initialise_with_ngrams, rooms=SMALL_ROOMS),
         batches.small_facts,
         [Phase(256, 16, 300, 1.5e-3, 1.0e-3), Phase(512, 8, 150, 1.0e-3, 1e-4)],
-    ),
-    "circuits": Plan(
-        Shape(width=WIDTH, mlp_width=384, rope_theta=circuits.THETA),
-        circuits.initialise,
-        batches.training_facts,
-        CIRCUITS_RECIPE,
-        most_questions=1,
-        answer_gain=5.0,
-        free=partial(free_weights, embedding=FREE_ENTRIES),
-        frozen_blocks=CIRCUIT_BLOCKS,
     ),
 }

@@ -1,15 +1,16 @@
 """Trains the needle model from scratch, on CPU or CUDA, and exports it as a Hugging Face directory.
 
-    python train.py --out needle-model              # the whole recipe
-    python train.py --out try --scale 0.1           # a tenth of the steps
-    python train.py --out small --model small       # two layers that find pass keys
-    python train.py --out circuits --model circuits # six layers, hand-written circuits
+    python train.py --out needle-model               # the needle model: hand-written circuits, and prose
+    python train.py --out try --scale 0.1            # a tenth of the steps
+    python train.py --out trained --model trained    # the one whose every weight is trained
+    python train.py --out small --model small        # two layers that find pass keys
 
 The same command continues a run that was stopped: DIR/checkpoint.pt is written every 50 steps.
 DIR/losses.csv has the loss of every step, DIR/accuracy.csv right answers at every checkpoint.
 
-Three things make this feasible on two cores: the initialisation (initialisation.py), a curriculum
-of lengths with one fixed number of tokens a step, and a loss on the answers (batches.py).
+Three things make this feasible on two cores: what a model starts from (circuits.py,
+initialisation.py, ngrams.py), a curriculum of lengths with one fixed number of tokens a step, and a
+loss on the answers (batches.py).
 """
 
 import argparse
