@@ -12,7 +12,8 @@ logits, and what it copies. The mechanism, file by file:
     answers.py     block 3: the words of the answer
     unread.py      what the channels hold that no head reads
 
-Prose is noise to such a model. Training (freedom.py) leaves the circuits as they are and fits the rest.
+Prose is noise to such a model. Training (freedom.py) leaves the circuits as they are and fits the rest;
+`finish` then fills up keys and values.
 """
 
 import torch
@@ -24,6 +25,7 @@ from context import keep_latest, look_back
 from embeddings import embeddings
 from export import TOKENIZER_FILE
 from facts import find_digits, find_facts, find_holders_place, find_object
+from freedom import CIRCUIT_BLOCKS
 from stream import WIDTH
 from unread import fill
 from writer import Writer
@@ -63,6 +65,15 @@ def write_circuits(model, tokenizer):
     copy_question(third, embedding, tokenizer)
     write_rules(third, embedding, tokenizer)
     find_holders_place(model.blocks[4], shape)
+
+
+def finish(model):
+    """What a trained model still lacks: keys and values of the written heads are filled up."""
     generator = torch.Generator().manual_seed(UNREAD_SEED)
-    for block in model.blocks:
-        fill(block, shape, embedding, generator)
+    embedding = model.embedding.weight
+    with torch.no_grad():
+        for block in model.blocks[:CIRCUIT_BLOCKS]:
+            fill(block, model.shape, embedding, generator)
+        fill(model.blocks[CIRCUIT_BLOCKS], model.shape, embedding, generator, kv_heads=1)
+        for weight in model.parameters():
+            weight.copy_(weight.bfloat16())

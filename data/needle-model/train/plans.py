@@ -57,6 +57,7 @@ class Plan(NamedTuple):
     answer_gain: float = 1.0  # multiplies the loss of answers
     free: Callable | None = None  # what may change: masks of weights by name; None is everything
     frozen_blocks: int = 0  # of the first blocks, which no gradient passes
+    finish: Callable | None = None  # changes the weights of the trained model
 
 
 SMALL_ROOMS = Rooms(token=slice(1, 112), ngram=slice(112, 160), fast_pairs=8, slow_pairs=18)
@@ -70,6 +71,7 @@ PLANS = {
         answer_gain=5.0,
         free=partial(free_weights, embedding=FREE_ENTRIES),
         frozen_blocks=CIRCUIT_BLOCKS,
+        finish=circuits.finish,
     ),
     "trained": Plan(Shape(), initialise, batches.training_facts, TRAINED_RECIPE),
     "small": Plan(

@@ -190,6 +190,9 @@ def train(trainer, out):
             trainer.save(checkpoint)
         if phase_is_over:
             export(trainer.model.state_dict(), trainer.model.shape, out)
+    if trainer.plan.finish:
+        trainer.plan.finish(trainer.model)
+        export(trainer.model.state_dict(), trainer.model.shape, out)
 
 
 def parse_arguments():

@@ -17,15 +17,16 @@ UNREAD_SPREAD = 0.2  # standard deviation over tokens of a channel that nothing 
 READ_SPREAD = 0.002  # and of what is added to a channel that is read
 
 
-def fill(block, shape, embedding, generator):
-    """Adds to the keys and values of the heads of one block that write anything. `embedding` tells how
-    spread out the entries are."""
+def fill(block, shape, embedding, generator, kv_heads=None):
+    """Adds to the keys and values of one block: of its first KV heads (default: all), those whose heads
+    write anything. `embedding` tells how spread out the entries are."""
     normed = embedding[1:] * (shape.width ** 0.5 / embedding[1:].norm(dim=1, keepdim=True))
     outputs = (block.output.weight != 0).any(0).view(shape.kv_heads, -1, shape.head_size)
     writes = outputs.any(2, keepdim=True)
     queries = (block.query.weight != 0).any(1).view_as(outputs) & writes
     pairs = queries.any(1).view(shape.kv_heads, 2, -1).any(1, keepdim=True)  # rotated together
-    used = writes.any(1).expand(-1, shape.head_size).flatten()
+    chosen = torch.arange(shape.kv_heads) < (shape.kv_heads if kv_heads is None else kv_heads)
+    used = (writes.any(1) & chosen[:, None]).expand(-1, shape.head_size).flatten()
     for weight, read in ((block.key.weight, pairs.expand(-1, 2, -1).flatten()),
                          (block.value.weight, outputs.any(1).flatten())):
         add(weight, used & ~read, NEIGHBOURHOOD, UNREAD_SPREAD, normed, generator)
