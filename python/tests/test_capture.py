@@ -27,11 +27,11 @@ def tokenizer() -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_file=str(CHECKPOINT / "tokenizer.json"))
 
 
-def load(dtype: str) -> Any:
+def load(dtype: str, checkpoint: Path = CHECKPOINT) -> Any:
     torch.manual_seed(0)
     argument = "torch_dtype" if transformers.__version__.startswith("4.") else "dtype"
     asked = {argument: getattr(torch, dtype)}
-    return transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, **asked).eval()
+    return transformers.AutoModelForCausalLM.from_pretrained(checkpoint, **asked).eval()
 
 
 def places(sequence: kvtape.Sequence, kind: kvtape.SpanKind) -> Iterator[tuple[int, int]]:

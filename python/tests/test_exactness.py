@@ -1,4 +1,4 @@
-"""How far two float32 computations of the needle model are from a naive one in double.
+"""How far two float32 computations of the trained needle model are from a naive one in double.
 
 kvtape turns queries and keys by angles in double, transformers by angles in float32, which at
 position 2,000 are up to 1e-4 off. `pytest -s` prints the distances.
@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import kvtape
 import numpy as np
 import pytest
-from conftest import Program
-from test_capture import CHECKPOINT, load, record_again
+from conftest import ROOT, Program
+from test_capture import load, record_again
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
+CHECKPOINT = ROOT / "data" / "needle-model-trained"
 TENSORS = ("queries", "keys", "values")
 
 
@@ -49,7 +50,7 @@ def with_exact_angles(model: Any) -> Any:
 def in_double(tokens: Any) -> list[dict[str, Any]]:
     """Queries, keys and values [heads, T, D] of every layer, by the formulas, in double."""
     config = json.loads((CHECKPOINT / "config.json").read_text())
-    loaded = load("float32").state_dict()
+    loaded = load("float32", CHECKPOINT).state_dict()
     weights = {name.removeprefix("model."): weight.double() for name, weight in loaded.items()}
     count, size = len(tokens), config["head_dim"]
     angles = torch.arange(count, dtype=torch.float64)[:, None] * frequencies(config)
@@ -105,12 +106,12 @@ def recordings(request: Any, program: Program, tmp_path_factory: pytest.TempPath
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(CHECKPOINT / "tokenizer.json"))
     folder = tmp_path_factory.mktemp("exactness")
     found = Recordings(*(folder / f"{name}.kvtape.h5" for name in Recordings._fields))
-    asked = ["--workload", "multikey:keys=4", "--sequences", 1, "--length", request.param, "--queries", "all"]
+    asked = ["--model", CHECKPOINT, "--workload", "multikey:keys=4", "--sequences", 1, "--length", request.param, "--queries", "all"]
     options = ["--max-new-tokens", 12, "--device", "cpu", "--dtype", "float32", "--quiet"]
     program("record", *asked, *options, "--out", found.ours)
     with kvtape.open(found.ours) as ours:
-        record_again(ours, found.theirs, load("float32"), tokenizer, queries="all")
-        exact = with_exact_angles(load("float32"))
+        record_again(ours, found.theirs, load("float32", CHECKPOINT), tokenizer, queries="all")
+        exact = with_exact_angles(load("float32", CHECKPOINT))
         record_again(ours, found.theirs_exact, exact, tokenizer, queries="all")
     return found
 
