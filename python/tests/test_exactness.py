@@ -106,8 +106,8 @@ def recordings(request: Any, program: Program, tmp_path_factory: pytest.TempPath
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(CHECKPOINT / "tokenizer.json"))
     folder = tmp_path_factory.mktemp("exactness")
     found = Recordings(*(folder / f"{name}.kvtape.h5" for name in Recordings._fields))
-    asked = ["--model", CHECKPOINT, "--workload", "multikey:keys=4", "--sequences", 1, "--length", request.param, "--queries", "all"]
-    options = ["--max-new-tokens", 12, "--device", "cpu", "--dtype", "float32", "--quiet"]
+    asked = ["--workload", "multikey:keys=4", "--sequences", 1, "--length", request.param, "--queries", "all"]
+    options = ["--model", CHECKPOINT, "--max-new-tokens", 12, "--device", "cpu", "--dtype", "float32", "--quiet"]
     program("record", *asked, *options, "--out", found.ours)
     with kvtape.open(found.ours) as ours:
         record_again(ours, found.theirs, load("float32", CHECKPOINT), tokenizer, queries="all")
