@@ -81,7 +81,8 @@ double logit_error(const std::vector<float>& found, const Json& expected) {
 }
 
 /// The largest difference of sampled rows, relative to the largest value of the tensor, or of the
-/// samples where that is not told; 0 where all are zero and equal. `at(head, position)` points to a row.
+/// samples where that is not told; 0 where all are zero and equal. `at(head, position)` points to a
+/// row.
 template <typename Row>
 double row_error(const Json& layer, const char* kind, const Row& at) {
     double worst = 0.0;
