@@ -7,11 +7,13 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
+CHECKPOINT = ROOT / "data" / "needle-model"
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -60,3 +62,11 @@ def replayed(program: Program, recording: Path, tmp_path_factory: pytest.TempPat
     policies = ["--policy", "snapkv", "--policy", "ems", "--policy", "full"]
     program("replay", recording, *policies, "--budget", "20%", "--scores", "--quiet", "--out", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """Of the needle model, for tests that have transformers."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_file=str(CHECKPOINT / "tokenizer.json"))

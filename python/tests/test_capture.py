@@ -13,18 +13,13 @@ from typing import Any
 import kvtape
 import numpy as np
 import pytest
-from conftest import ROOT, Program
+from conftest import CHECKPOINT, Program
 from kvtape.capture.prompt import is_right
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-
-CHECKPOINT = ROOT / "data" / "needle-model"
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return transformers.PreTrainedTokenizerFast(tokenizer_file=str(CHECKPOINT / "tokenizer.json"))
+NEEDS_TORCH = "torch is not installed; ./dev test --parity installs it and runs these tests"
+NEEDS_TRANSFORMERS = "transformers is not installed; ./dev test --parity installs it and runs these tests"
+torch = pytest.importorskip("torch", reason=NEEDS_TORCH)
+transformers = pytest.importorskip("transformers", reason=NEEDS_TRANSFORMERS)
 
 
 def load(dtype: str, checkpoint: Path = CHECKPOINT) -> Any:

@@ -14,10 +14,10 @@ import kvtape
 import numpy as np
 import pytest
 from conftest import ROOT, Program
-from test_capture import load, record_again
+from test_capture import NEEDS_TORCH, NEEDS_TRANSFORMERS, load, record_again
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+torch = pytest.importorskip("torch", reason=NEEDS_TORCH)
+transformers = pytest.importorskip("transformers", reason=NEEDS_TRANSFORMERS)
 
 CHECKPOINT = ROOT / "data" / "needle-model-trained"
 TENSORS = ("queries", "keys", "values")

@@ -96,6 +96,55 @@ def test_an_existing_file_is_not_replaced(recording: Path, tmp_path: Path) -> No
     kvtape.score(recording, key_norm, tmp_path / "a.h5", overwrite=True)
 
 
+def test_the_trace_that_is_scored_is_never_replaced(recording: Path, tmp_path: Path) -> None:
+    """Under its name, by a link, and where the unfinished file would take its place."""
+    names = [tmp_path / name for name in ("run.h5", "link.h5", "other.h5", "x.h5.partial")]
+    for name in (names[0], names[3]):
+        name.write_bytes(recording.read_bytes())
+    names[1].symlink_to(names[0])
+    names[2].hardlink_to(names[0])
+    for out in (*names[:3], tmp_path / ".." / tmp_path.name / "run.h5"):
+        with pytest.raises(
+            kvtape.UsageError, match=r"would take the place of .*run\.h5, which is read"
+        ) as caught:
+            kvtape.score(names[0], key_norm, out, overwrite=True)
+        assert "name another file to write" in str(caught.value)
+    with kvtape.open(names[0]) as trace, pytest.raises(kvtape.UsageError, match="which is read"):
+        kvtape.score(trace, key_norm, names[0], overwrite=True)
+    with pytest.raises(kvtape.UsageError, match="which is read"):
+        kvtape.score(names[3], key_norm, tmp_path / "x.h5")
+    assert kvtape.check(names[0]).clean and kvtape.check(names[3]).clean
+    assert sorted(tmp_path.iterdir()) == sorted(names)
+
+
+BAD_CALLS = [
+    ((5,), "function is 5, expected a function"),
+    ((key_norm, 5), "out is 5, expected a path"),
+    ((type,), "scoring with type: it does not say what its parameters are called"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_CALLS)
+def test_arguments_that_cannot_be_meant_are_refused(
+    arguments: tuple[Any, ...], message: str, recording: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(kvtape.UsageError, match=message):
+        kvtape.score(recording, *[*arguments, tmp_path / "x.h5"][:2])
+    with pytest.raises(kvtape.UsageError, match="trace is <function key_norm"):
+        kvtape.score(key_norm, recording, tmp_path / "x.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_scores_is_named_as_one(recording: Path, tmp_path: Path) -> None:
+    scores = kvtape.score(recording, key_norm, tmp_path / "a.h5")
+    expected = r"is a file of scores .* --policy scores:file=.*a\.h5 reads it"
+    for reader in (kvtape.open, kvtape.check, kvtape.Trace, kvtape.Decisions):
+        with pytest.raises(kvtape.FormatError, match=expected):
+            reader(scores)
+    with pytest.raises(kvtape.FormatError, match="is a trace, expected a decision file"):
+        kvtape.Decisions(recording)
+
+
 def test_the_example_runs(recording: Path, tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     script = ROOT / "python" / "examples" / "window_value.py"

@@ -202,6 +202,9 @@ BAD_SEQUENCES = [
     ({"correct": 2}, "correct is 2, expected -1 to 1"),
     ({"tokens": np.full(40, -1)}, "tokens hold -1, expected no negative id"),
     ({"logits_top": np.full((3, 5), np.nan)}, "logits_top hold NaN"),
+    ({"task": "all"}, 'task is "all", which the tables use for all tasks together'),
+    ({"answer": None}, r"answer is None, expected text \(str\)"),
+    ({"seed": -1}, "seed is -1, expected a whole number from 0 to 18446744073709551615"),
     ({"replay_chunks": np.array([[0, 9, 0, 9]])}, "replay_chunks end at token 9"),
 ]
 

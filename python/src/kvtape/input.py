@@ -48,7 +48,7 @@ class InputFile:
         if head != _SIGNATURE:
             raise FormatError(
                 f"opening {self.name}: it is not an HDF5 file ({self.bytes} bytes); "
-                "expected a trace, decisions or scores of kvtape"
+                "expected a trace or a decision file of kvtape"
             )
         try:
             self._h5 = h5py.File(self.name, "r")

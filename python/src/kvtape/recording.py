@@ -7,6 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from kvtape.arguments import expect_text
 from kvtape.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def record(
     answer always are (`last=64,question` says so). `output_projection` also stores the matrix
     behind attention. The model keeps its attention implementation after the `with`.
     """
+    kept = parse_queries(queries)
     for module in ("torch", "transformers"):
         try:
             importlib.import_module(module)
@@ -39,11 +41,12 @@ def record(
             ) from None
     from kvtape.capture.tape import Tape
 
-    return Tape(model, tokenizer, path, parse_queries(queries), output_projection, overwrite)
+    return Tape(model, tokenizer, path, kept, output_projection, overwrite)
 
 
 def parse_queries(text: str) -> int | None:
     """How many of the context's last queries to store; None for all."""
+    expect_text("recording a model", "queries", text)
     words = [word.strip() for word in text.split(",")]
     chosen = [word for word in words if word != "question"]
     found = re.fullmatch(r"last=([0-9]{1,9})", chosen[0]) if len(chosen) == 1 else None

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 
 from kvtape.input import InputGroup
-from kvtape.schema import DECISIONS_MARK, MAJOR_VERSION, NO_FINGERPRINT, TRACE_MARK, sequence_name
+from kvtape.schema import (
+    DECISIONS_MARK,
+    MAJOR_VERSION,
+    NO_FINGERPRINT,
+    SCORES_MARK,
+    TRACE_MARK,
+    sequence_name,
+)
 
 _KINDS = {TRACE_MARK: "trace", DECISIONS_MARK: "decision file"}
 
@@ -15,11 +22,19 @@ def kind_of(root: InputGroup) -> str:
     for mark in _KINDS:
         if root.has_attribute(mark):
             return mark
+    if root.has_attribute(SCORES_MARK):
+        root.fail(
+            "is a file of scores (docs/scores-file.md), expected a trace or a decision file; "
+            f"kvtape replay TRACE --policy scores:file={root.file.name} reads it"
+        )
     root.fail(f"has neither attribute {TRACE_MARK} nor {DECISIONS_MARK}: not a file of kvtape")
 
 
 def read_version(root: InputGroup, mark: str) -> str:
     """The schema version; another major version than ours is refused."""
+    found_mark = kind_of(root)
+    if found_mark != mark:
+        root.fail(f"is a {_KINDS[found_mark]}, expected a {_KINDS[mark]}")
     version = root.text(mark)
     found = re.fullmatch(r"([0-9]+)\.[0-9]+", version)
     if found is None:

@@ -19,6 +19,7 @@ ELEMENT_TYPES = ("float32", "float16", "bfloat16")
 MOST_LAYERS = 1000
 MOST_SEQUENCES = 10000
 LONGEST_TEXT = 16 << 20
+LARGEST_SEED = 2**64 - 1
 
 TRACE_ATTRIBUTES: Mapping[str, str] = {
     "created_utc": "text",

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtape.arguments import expect_another_file, expect_path, shown
 from kvtape.errors import KvtapeError, UsageError, first_line
 from kvtape.numbers import Array, text_of
 from kvtape.output import OutputFile
@@ -42,17 +43,23 @@ def score(
     * `query_positions` [Tq], `context_len`, `layer` (its number), `sequence` and `info`.
 
     It returns [Hk, T] finite numbers, one for every KV head and token, higher is kept first; tokens
-    of question and answer are part of T, whatever their score. Returns the path of the file.
+    of question and answer are part of T, whatever their score. `overwrite` replaces a file that is
+    there, never the trace itself. Returns the path of the file.
     """
     if not isinstance(trace, Trace):
+        expect_path("scoring", "trace", trace)
         with Trace(trace) as opened:
             return score(opened, function, out, overwrite)
     if not trace.info.complete:
         raise UsageError(
             f"scoring {trace.path}: it is unfinished and has no fingerprint; finish recording it"
         )
+    if not callable(function):
+        raise UsageError(f"scoring {trace.path}: function is {shown(function)}, expected a function")
     name = getattr(function, "__name__", type(function).__name__)
     wanted = _parameters(function, name)
+    expect_path(f"scoring {trace.path} with {name}", "out", out)
+    expect_another_file(f"scoring {trace.path} with {name}", trace.path, out)
     file = OutputFile(out, SCORES_MARK, PRODUCER, overwrite)
     try:
         file.root.attribute("trace_fingerprint", "text", trace.fingerprint)
@@ -74,7 +81,14 @@ def _parameters(function: Callable[..., Any], name: str) -> list[str]:
     """What the function asks for, by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     wanted = []
-    for parameter in inspect.signature(function).parameters.values():
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        raise UsageError(
+            f"scoring with {name}: it does not say what its parameters are called; wrap it in a function "
+            "that names them, such as lambda keys: ..."
+        ) from None
+    for parameter in parameters:
         known = parameter.name in _TENSORS or parameter.name in _OTHERS
         if known and parameter.kind in named:
             wanted.append(parameter.name)
@@ -104,7 +118,7 @@ def _inputs(
             elif name not in _TENSORS:
                 continue
             else:
-                found = layer.read(name) if name in layer else None
+                found = layer.read(name) if _TENSORS[name].required or name in layer else None
             if found is None:
                 raise UsageError(
                     f"{doing}: {name} was not recorded in sequence {sequence.name}; {_REMEDIES[name]}"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kvtape.arguments import expect_task, expect_text, expect_whole
 from kvtape.errors import FormatError, UsageError
 from kvtape.numbers import DTYPES, Array, text_of
 from kvtape.output import OutputFile, OutputGroup
@@ -21,6 +22,7 @@ from kvtape.schema import (
     AMOUNTS,
     DECISIONS_ATTRIBUTES,
     DECISIONS_MARK,
+    LARGEST_SEED,
     LAYER_TENSORS,
     MOST_SEQUENCES,
     SEQUENCE_ATTRIBUTES,
@@ -108,6 +110,10 @@ class TraceWriter(_Writer):
         doing = f"{self._doing}: sequence {sequence_name(self._count)}"
         if self._count == MOST_SEQUENCES:
             raise UsageError(f"{doing}: a trace holds up to {MOST_SEQUENCES} sequences; write a second one")
+        expect_task(doing, sequence.task)
+        for name in ("answer", "generated_text", "device"):
+            expect_text(doing, name, getattr(sequence, name))
+        expect_whole(doing, "seed", sequence.seed, LARGEST_SEED)
         try:
             validate_sequence(sequence)
         except FormatError as error:

@@ -123,9 +123,12 @@ def as_array(tensor: torch.Tensor) -> Array:
 
 
 def expect_plain(
-    number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, extra: Any
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, extra: Any
 ) -> None:
     """Refuses attention that a trace cannot describe."""
+    number = module.layer_idx
+    if not getattr(module, "is_causal", True):
+        raise UsageError(f"recording layer {number}: its tokens attend to later ones; expected a decoder")
     for name, what in (("softcap", "soft-capped logits"), ("s_aux", "sink logits")):
         if extra.get(name) is not None:
             raise UsageError(f"recording layer {number}: its attention has {what}, which a trace cannot hold")

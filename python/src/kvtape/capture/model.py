@@ -9,16 +9,46 @@ from typing import Any
 import torch
 import transformers
 
-from kvtape.capture.layer import LayerTape, as_array
+from kvtape.capture.layer import LayerTape
 from kvtape.errors import UsageError
-from kvtape.numbers import Array
 from kvtape.records import TraceInfo
 from kvtape.version import VERSION
 
 #: Families that rotate neighbouring dimensions instead of the two halves.
 _INTERLEAVED = ("codegen", "cohere", "cohere2", "ernie4_5", "glm", "glm4", "gptj", "helium", "llama4_text")
-#: Kinds of rotary embedding whose frequencies do not depend on the length.
-_FIXED = ("default", "linear", "llama3", "yarn")
+#: Kinds of rotary embedding whose frequencies do not depend on the length. Those of `dynamic` do
+#: beyond max_position_embeddings, where `positions_warning` refuses it.
+_FIXED = ("default", "linear", "llama3", "yarn", "dynamic")
+
+
+def expect_decoder(model: Any) -> None:
+    """Refuses what does not write text token by token from keys and values alone."""
+    name = type(model).__name__
+    if not hasattr(getattr(model, "config", None), "get_text_config"):
+        raise UsageError(
+            f"recording a {name}: it is no model of transformers; load one with AutoModelForCausalLM"
+        )
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise UsageError(f"recording {name}: it has an encoder; expected a decoder alone")
+    if hasattr(model, "can_generate") and not model.can_generate():
+        raise UsageError(f"recording {name}: it does not write text; load it with AutoModelForCausalLM")
+
+
+def last_logits(model: Any, done: Any) -> torch.Tensor:
+    """[vocabulary] float32 of the last token that was fed."""
+    name = type(model).__name__
+    for part in ("logits", "past_key_values"):
+        if getattr(done, part, None) is None:
+            raise UsageError(f"recording {name}: it returned no {part}; load it with AutoModelForCausalLM")
+    logits: torch.Tensor = done.logits[0, -1]
+    if bool(logits.isnan().any()):
+        dtype = str(logits.dtype).removeprefix("torch.")
+        others = " or ".join(other for other in ("bfloat16", "float32") if other != dtype)
+        raise UsageError(
+            f"recording {name}: the model computed NaN in {dtype}, so that no next token follows; load it "
+            f"with dtype {others}, and check its weights if it still does"
+        )
+    return logits.float()
 
 
 def text_config(model: Any) -> Any:
@@ -33,6 +63,11 @@ def describe(model: Any, layers: list[LayerTape]) -> TraceInfo:
     name = str(getattr(model.config, "_name_or_path", "") or "")
     folder = Path(name) if name else None
     local = folder is not None and (folder / "config.json").is_file()
+    written = (
+        (folder / "config.json").read_text("utf-8")
+        if folder is not None and local
+        else model.config.to_json_string(use_diff=False)
+    )
     return TraceInfo(
         layers=len(layers),
         query_heads=query.shape[0],
@@ -42,10 +77,8 @@ def describe(model: Any, layers: list[LayerTape]) -> TraceInfo:
         softmax_scale=float(layers[0].scale),
         element_type=str(key.dtype).removeprefix("torch."),
         model_id=folder.resolve().name if folder is not None and local else name or type(model).__name__,
-        model_config=(folder / "config.json").read_text("utf-8")
-        if folder is not None and local
-        else model.config.to_json_string(use_diff=False),
-        rope=json.dumps(_rope(model, config), separators=(",", ":"), sort_keys=True),
+        model_config=written,
+        rope=json.dumps(_rope(model, config, written), separators=(",", ":"), sort_keys=True),
         sliding_window=tuple(layer.window for layer in layers),
         producer=f"transformers {transformers.__version__} hook (kvtape {VERSION})",
     )
@@ -89,12 +122,20 @@ def _kind(scaling: dict[str, Any] | None) -> Any:
     return (scaling or {}).get("rope_type", (scaling or {}).get("type", "default"))
 
 
-def _rope(model: Any, config: Any) -> dict[str, Any]:
-    """What is known of the rotary embedding; nothing where layers differ in it."""
+def _written_scaling(config: str) -> Any:
+    """The parameters of RoPE as a config.json has them, under the name of today or of transformers 4."""
+    found = json.loads(config)
+    found = found.get("text_config") or found
+    names = ("rope_parameters", "rope_scaling")
+    return next((found[name] for name in names if found.get(name) is not None), None)
+
+
+def _rope(model: Any, config: Any, written: str) -> dict[str, Any]:
+    """What is known of the rotary embedding; no frequencies where layers differ in them."""
     scaling = _scaling(config)
     theta = (scaling or {}).get("rope_theta", getattr(config, "rope_theta", None))
     kind = _kind(scaling)
-    rope: dict[str, Any] = {"scaling": None if kind == "default" else scaling}
+    rope: dict[str, Any] = {"scaling": _written_scaling(written)}
     rope["layout"] = "interleaved" if config.model_type in _INTERLEAVED else "half"
     if isinstance(theta, (int, float)):
         rope["theta"] = theta
@@ -109,14 +150,20 @@ def _rope(model: Any, config: Any) -> dict[str, Any]:
     return rope
 
 
-def output_projections(model: Any, layers: int) -> list[Array] | None:
-    """[hidden_size, Hq * D] of every layer, or None where a layer has no `o_proj`."""
-    found: dict[int, Array] = {}
+def projection_layers(model: Any) -> list[torch.Tensor]:
+    """[hidden_size, Hq * D] of every layer, behind its attention."""
+    layers = text_config(model).num_hidden_layers
+    found: dict[int, torch.Tensor] = {}
     for module in model.modules():
         number, projection = getattr(module, "layer_idx", None), getattr(module, "o_proj", None)
         if isinstance(number, int) and isinstance(projection, torch.nn.Linear):
-            found[number] = as_array(projection.weight)
-    return [found[number] for number in range(layers)] if len(found) == layers else None
+            found[number] = projection.weight
+    if sorted(found) != list(range(layers)):
+        raise UsageError(
+            f"recording {type(model).__name__}: {len(found)} of its {layers} layers have an o_proj to "
+            "store, expected all; leave out output_projection"
+        )
+    return [found[number] for number in range(layers)]
 
 
 def device_of(model: Any) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from kvtape.capture.arguments import Asked, Place
 from kvtape.errors import UsageError
 from kvtape.records import Span, SpanKind
-
-#: A piece of the context that stands in it once, or a range of its characters.
-Place = str | tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,11 @@ class Tokenizer:
         if token in self._added:
             content: str = self._added[token].content
             return content.encode()
+        name = self._name(token).decode()
         assert self._bytes is not None
-        return bytes(self._bytes[letter] for letter in self._backend.id_to_token(token))
+        if not all(letter in self._bytes for letter in name):
+            return name.encode()
+        return bytes(self._bytes[letter] for letter in name)
 
     def encode(self, text: str, add_special_tokens: bool) -> tuple[list[int], list[bytes], list[int]]:
         """Ids, the text of each, and where each begins among the bytes of `text`.
@@ -95,8 +96,9 @@ class Tokenizer:
         return ids, pieces, [int(begin) for begin in begins]
 
     def _name(self, token: int) -> bytes:
-        name: str = self._backend.id_to_token(token)
-        return name.encode()
+        """Nothing for an id that the tokenizer lacks: the vocabulary of a model may be padded."""
+        name: str | None = self._backend.id_to_token(token)
+        return (name or "").encode()
 
 
 def _by_characters(
@@ -117,25 +119,22 @@ def _byte_alphabet() -> dict[str, int]:
     return letters | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
-def tokenize(
-    tokenizer: Tokenizer,
-    context: str,
-    question: str,
-    needles: Iterable[Place],
-    distractors: Iterable[Place],
-    add_special_tokens: bool,
-) -> Prompt:
+def tokenize(tokenizer: Tokenizer, asked: Asked) -> Prompt:
     """Context and question as one text; a token that holds text of both is the last of the context."""
+    context, question = asked.prompt, asked.question
     text = context + question
-    ids, pieces, begins = tokenizer.encode(text, add_special_tokens)
+    ids, pieces, begins = tokenizer.encode(text, asked.add_special_tokens)
     if not ids:
         raise UsageError("recording a prompt: it has no tokens")
     ends = [*begins[1:], len(text.encode())]
     context_len = bisect.bisect_left(begins, len(context.encode())) if question else len(ids)
     first = 1 if tokenizer.is_special(ids[0]) else 0
+    if context_len < max(first, 1):
+        raise UsageError("recording a prompt: the tokenizer makes no token of it before the question")
     spans = [Span(SpanKind.SYSTEM, 0, 1)] if first else []
     spans.append(Span(SpanKind.CONTEXT, first, context_len))
-    for kind, places, group in ((SpanKind.NEEDLE, needles, 0), (SpanKind.DISTRACTOR, distractors, -1)):
+    marked = ((SpanKind.NEEDLE, asked.needles, 0), (SpanKind.DISTRACTOR, asked.distractors, -1))
+    for kind, places, group in marked:
         for place in places:
             begin, end = _bytes_of(place, context, kind.name.lower())
             spans.append(Span(kind, bisect.bisect_right(ends, begin), bisect.bisect_left(begins, end), group))

@@ -22,17 +22,21 @@ import torch
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from kvtape.capture.layer import LayerTape, expect_plain, rows_of
+from kvtape.arguments import expect_path
+from kvtape.capture.arguments import Asked, Place, read_arguments
+from kvtape.capture.layer import LayerTape, as_array, expect_plain, rows_of
 from kvtape.capture.model import (
     describe,
     device_of,
-    output_projections,
+    expect_decoder,
+    last_logits,
     positions_warning,
+    projection_layers,
     stop_tokens,
     text_config,
 )
-from kvtape.capture.prompt import Place, Prompt, Tokenizer, is_right, tokenize
-from kvtape.errors import UsageError
+from kvtape.capture.prompt import Prompt, Tokenizer, is_right, tokenize
+from kvtape.errors import FileError, UsageError
 from kvtape.records import SequenceInfo, Span, SpanKind
 from kvtape.writer import TraceWriter
 
@@ -55,10 +59,10 @@ class Tape:
         overwrite: bool = False,
     ) -> None:
         """`last_queries` of the context are stored, all where it is None."""
-        if Path(path).exists() and not overwrite:
-            raise UsageError(f"recording into {os.fspath(path)}: it exists; overwrite=True replaces it")
-        if getattr(model.config, "is_encoder_decoder", False):
-            raise UsageError(f"recording {type(model).__name__}: it has an encoder; expected a decoder alone")
+        _expect_writable(path, overwrite)
+        expect_decoder(model)
+        if output_projection:
+            projection_layers(model)
         self._model = model
         self._tokenizer = Tokenizer(tokenizer)
         self._path = path
@@ -68,8 +72,13 @@ class Tape:
         self._writer: TraceWriter | None = None
         self._layers: dict[int, LayerTape] = {}
         self._prompt: Prompt | None = None
+        self._under_way = False
 
     def __enter__(self) -> Tape:
+        if self._writer is not None:
+            raise UsageError(
+                f"recording into {os.fspath(self._path)}: it was finished; kvtape.record begins another file"
+            )
         self._before = self._model.config._attn_implementation
         self._was_training = self._model.training
         if self._before == _NAME:
@@ -77,11 +86,13 @@ class Tape:
         _register(self._attend)
         self._model.eval()
         _switch(self._model, _NAME)
+        self._under_way = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._under_way = False
         _switch(self._model, self._before)
         self._model.train(self._was_training)
         if self._writer is not None:
@@ -114,24 +125,43 @@ class Tape:
         the positions the model was trained for, a UserWarning says so. Returns the sequence, as the
         trace holds it.
         """
-        read = tokenize(self._tokenizer, prompt, question, needles, distractors, add_special_tokens)
-        beyond = positions_warning(self._model, len(read.tokens) + max_new_tokens)
+        asked = read_arguments(
+            prompt,
+            question,
+            needles,
+            distractors,
+            seed,
+            max_new_tokens,
+            answer=answer,
+            task=task,
+            add_special_tokens=add_special_tokens,
+        )
+        return self._record(asked)
+
+    def _record(self, asked: Asked) -> SequenceInfo:
+        if not self._under_way:
+            raise UsageError(
+                f"recording into {os.fspath(self._path)}: generate was called outside of its with; write "
+                "with kvtape.record(...) as tape: tape.generate(...)"
+            )
+        read = tokenize(self._tokenizer, asked)
+        beyond = positions_warning(self._model, len(read.tokens) + asked.max_new_tokens)
         if beyond:
-            warnings.warn(beyond, stacklevel=2)
+            warnings.warn(beyond, stacklevel=3)
         first = 0 if self._last_queries is None else max(0, read.context_len - self._last_queries)
         self._layers = {}
         self._prompt = read
         self._first_query = first
         with torch.inference_mode():
-            tokens, logits, ids = self._greedy(read.tokens, max_new_tokens)
+            tokens, logits, ids = self._greedy(read.tokens, asked.max_new_tokens)
         layers = self._complete(len(read.tokens) + len(tokens))
         sequence = dataclasses.replace(
-            self._describe(read, tokens, answer),
+            self._describe(read, tokens, asked.answer),
             query_positions=rows_of(len(read.tokens) + len(tokens), first),
             logits_top=logits,
             logits_top_ids=ids,
-            task=task,
-            seed=seed,
+            task=asked.task,
+            seed=asked.seed,
             device=device_of(self._model),
         )
         self._open_writer(layers).add(sequence, (layer.tensors() for layer in layers))
@@ -148,9 +178,9 @@ class Tape:
         **extra: Any,
     ) -> tuple[torch.Tensor, None]:
         """Attention as SDPA computes it; [1, heads, rows, D] in, [1, rows, heads, D] out."""
-        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **extra)
         number = module.layer_idx
-        expect_plain(number, query, key, value, extra)
+        expect_plain(module, query, key, value, extra)
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **extra)
         if self._prompt is not None:
             layer = self._layers.setdefault(
                 number, LayerTape(number, self._prompt.context_len, self._first_query)
@@ -171,9 +201,11 @@ class Tape:
         values, ids = [], []
         while True:
             done = self._model(input_ids=fed, past_key_values=cache, use_cache=True, **last_alone)
+            self._complete(len(prompt) + len(tokens))
+            last = last_logits(self._model, done)
             if len(tokens) == limit:
                 break
-            logits, order = torch.sort(done.logits[0, -1].float(), descending=True, stable=True)
+            logits, order = torch.sort(last, descending=True, stable=True)
             token = int(order[0])
             if token in stops:
                 break
@@ -214,7 +246,8 @@ class Tape:
         if sorted(self._layers) != list(range(expected)):
             raise UsageError(
                 f"recording {name}: {len(self._layers)} of its {expected} layers attended through "
-                "AttentionInterface; a model with attention of its own cannot be recorded"
+                "AttentionInterface; a model without attention, or with attention of its own, cannot be "
+                "recorded"
             )
         layers = [self._layers[number] for number in range(expected)]
         for layer in layers:
@@ -229,15 +262,24 @@ class Tape:
         if self._writer is None:
             self._writer = TraceWriter(self._path, describe(self._model, layers), self._overwrite)
             if self._output_projection:
-                self._write_projections(self._writer, len(layers))
+                self._write_projections(self._writer)
         return self._writer
 
-    def _write_projections(self, writer: TraceWriter, layers: int) -> None:
-        weights = output_projections(self._model, layers)
-        if weights is None:
-            raise UsageError(f"recording {type(self._model).__name__}: its attention has no o_proj to store")
-        for number, matrix in enumerate(weights):
-            writer.write_output_projection(number, matrix)
+    def _write_projections(self, writer: TraceWriter) -> None:
+        for number, weights in enumerate(projection_layers(self._model)):
+            writer.write_output_projection(number, as_array(weights))
+
+
+def _expect_writable(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Refuses before the model runs what would be refused after it."""
+    expect_path("recording a model", "path", path)
+    doing = f"recording into {os.fspath(path)}"
+    if Path(path).is_dir():
+        raise UsageError(f"{doing}: it is a directory; name a file to write")
+    if Path(path).exists() and not overwrite:
+        raise UsageError(f"{doing}: it exists; overwrite=True replaces it")
+    if not Path(path).parent.is_dir():
+        raise FileError(f"{doing}: there is no folder {Path(path).parent}; make it first")
 
 
 def _register(attend: Any) -> None:
