@@ -97,7 +97,7 @@ def test_what_record_is_asked_is_refused_at_once(tokenizer: Any, tmp_path: Path)
     ):
         with pytest.raises(kvtape.UsageError, match=message):
             kvtape.record(*arguments)
-    with pytest.raises(kvtape.FileError, match="there is no folder .*nowhere; make it first"):
+    with pytest.raises(kvtape.FileError, match=r"there is no folder .*nowhere; make it first"):
         kvtape.record(model, tokenizer, tmp_path / "nowhere" / "x.h5")
     table = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_embd=32, n_layer=2, n_head=4))
     with pytest.raises(kvtape.UsageError, match="0 of its 2 layers have an o_proj to store, expected all"):
@@ -145,15 +145,33 @@ def test_models_that_a_trace_cannot_hold_are_refused_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("dtype", "others"), [("float16", "bfloat16 or float32"), ("float32", "bfloat16")])
+@pytest.mark.skipif(not transformers.__version__.startswith("4."), reason="transformers 5 reads them")
+def test_rotations_that_an_old_transformers_leaves_out_are_refused(tokenizer: Any, tmp_path: Path) -> None:
+    same = small("Llama", rope_theta=5e5, rope_parameters={"rope_type": "default", "rope_theta": 5e5})
+    kvtape.record(same, tokenizer, tmp_path / "x.h5")
+    for stated in ({"rope_type": "default", "rope_theta": 5e5}, {"rope_type": "linear", "factor": 2.0}):
+        with pytest.raises(
+            kvtape.UsageError, match=r"has rope_parameters, which transformers 4\..* does not read"
+        ):
+            kvtape.record(small("Llama", rope_parameters=stated), tokenizer, tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "remedy"),
+    [
+        ("float16", "load it in bfloat16 or float32"),
+        ("bfloat16", "load it in float32"),
+        ("float32", "check its"),
+    ],
+)
 def test_a_model_that_computes_nan_is_told_so(
-    dtype: str, others: str, tokenizer: Any, tmp_path: Path
+    dtype: str, remedy: str, tokenizer: Any, tmp_path: Path
 ) -> None:
     """As float16 does beyond 65504: infinities, then their differences."""
     model = small("Llama").to(getattr(torch, dtype))
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight.fill_(torch.inf)
-    expected = f"LlamaForCausalLM: the model computed NaN in {dtype}, .* load it with dtype {others}, and"
+    expected = f"LlamaForCausalLM: the model computed NaN in {dtype}, .* {remedy}"
     with (
         pytest.raises(kvtape.UsageError, match=expected),
         kvtape.record(model, tokenizer, tmp_path / "x.h5") as tape,

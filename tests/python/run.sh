@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# run.sh PROGRAM FOLDER [PYTEST_ARGUMENT...]: the tests of the Python package over the built program.
+# run.sh PROGRAM FOLDER [PYTEST_ARGUMENT...]: the tests of the Python package over the built program;
+# run.sh PROGRAM FOLDER --recording: those alone that record inside of transformers.
 # Uses a Python that has what they import; otherwise makes a virtual environment in FOLDER, once.
 set -euo pipefail
 program=$1 folder=$2
@@ -20,5 +21,13 @@ if [[ -z $python ]]; then
     fi
 fi
 cd "$package"
-export KVTAPE=$program PYTHONPATH=$package/src PYTHONDONTWRITEBYTECODE=1 OMP_WAIT_POLICY=passive
+if [[ ${1:-} == --recording ]]; then
+    if ! "$python" -c 'import torch, transformers' 2>/dev/null; then
+        echo 'skipped: torch and transformers are not installed; ./dev test --parity installs them and runs these tests'
+        exit 77
+    fi
+    set -- tests/test_capture*.py tests/test_exactness.py
+fi
+export KVTAPE=$program PYTHONPATH=$package/src${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONDONTWRITEBYTECODE=1 OMP_WAIT_POLICY=passive
 exec "$python" -m pytest -q -rs "$@"

@@ -20,6 +20,11 @@ _INTERLEAVED = ("codegen", "cohere", "cohere2", "ernie4_5", "glm", "glm4", "gptj
 #: beyond max_position_embeddings, where `positions_warning` refuses it.
 _FIXED = ("default", "linear", "llama3", "yarn", "dynamic")
 
+_NAN_REMEDIES = {
+    "float16": "load it in bfloat16 or float32, which reach further",
+    "bfloat16": "load it in float32, or check its weights",
+}
+
 
 def expect_decoder(model: Any) -> None:
     """Refuses what does not write text token by token from keys and values alone."""
@@ -32,6 +37,21 @@ def expect_decoder(model: Any) -> None:
         raise UsageError(f"recording {name}: it has an encoder; expected a decoder alone")
     if hasattr(model, "can_generate") and not model.can_generate():
         raise UsageError(f"recording {name}: it does not write text; load it with AutoModelForCausalLM")
+    _expect_read_rope(name, text_config(model))
+
+
+def _expect_read_rope(name: str, config: Any) -> None:
+    """Refuses a checkpoint of transformers 5 in transformers 4, which leaves its rotations out."""
+    stated = getattr(config, "rope_parameters", None)
+    if not isinstance(stated, dict) or not transformers.__version__.startswith("4."):
+        return
+    theta = getattr(config, "rope_theta", None)
+    if _kind(stated) != "default" or stated.get("rope_theta", theta) != theta:
+        raise UsageError(
+            f"recording {name}: its config.json has rope_parameters, which transformers "
+            f"{transformers.__version__} does not read, so that keys are turned by rope_theta {theta} "
+            "alone; use transformers 5, or write rope_theta and rope_scaling"
+        )
 
 
 def last_logits(model: Any, done: Any) -> torch.Tensor:
@@ -42,11 +62,10 @@ def last_logits(model: Any, done: Any) -> torch.Tensor:
             raise UsageError(f"recording {name}: it returned no {part}; load it with AutoModelForCausalLM")
     logits: torch.Tensor = done.logits[0, -1]
     if bool(logits.isnan().any()):
-        dtype = str(logits.dtype).removeprefix("torch.")
-        others = " or ".join(other for other in ("bfloat16", "float32") if other != dtype)
+        dtype = str(model.dtype).removeprefix("torch.")
         raise UsageError(
-            f"recording {name}: the model computed NaN in {dtype}, so that no next token follows; load it "
-            f"with dtype {others}, and check its weights if it still does"
+            f"recording {name}: the model computed NaN in {dtype}, so that no next token follows; "
+            f"{_NAN_REMEDIES.get(dtype, 'check its weights')}"
         )
     return logits.float()
 
