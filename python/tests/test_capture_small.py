@@ -65,3 +65,30 @@ def test_ids_that_the_tokenizer_lacks_are_no_text(decoder: str, tmp_path: Path, 
     assert one.token_text(one.prompt_len) == "" or one.tokens[one.prompt_len] != 1290
     assert one.correct == 0
     program("check", tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_both_stop_at_the_same_tokens(written: int, tokenizer: Any, tmp_path: Path, program: Program) -> None:
+    """At those of config.json and of generation_config.json together: chat models name a second one there."""
+    folder, prompts = tmp_path / "model", tmp_path / "prompts.jsonl"
+    prompts.write_text(json.dumps({"context": PROMPT, "question": "Where?"}))
+    options = ["--prompts", prompts, "--max-new-tokens", 6, "--device", "cpu", "--quiet"]
+    model = small("Llama", eos_token_id=1)
+    model.save_pretrained(folder)
+    shutil.copy(CHECKPOINT / "tokenizer.json", folder)
+    program("record", "--model", folder, *options, "--out", tmp_path / "free.h5")
+    with kvtape.open(tmp_path / "free.h5") as free:
+        plain = free.sequences[0].tokens[free.sequences[0].prompt_len :].tolist()
+    # The token that came after `written` others now ends the answer.
+    assert plain.index(plain[written]) == written, "the model repeats itself; choose another seed"
+    model.generation_config.eos_token_id = [1279, plain[written]]
+    model.save_pretrained(folder)
+    program("record", "--model", folder, *options, "--out", tmp_path / "a.h5")
+    with kvtape.open(tmp_path / "a.h5") as ours:
+        one = ours.sequences[0]
+        asked = "<s>" + one.token_text(1, one.context_len), one.token_text(one.context_len, one.prompt_len)
+        again = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+        with kvtape.record(again, tokenizer, tmp_path / "b.h5") as tape:
+            found = tape.generate(*asked, max_new_tokens=6, add_special_tokens=False)
+        assert found.generated == written
+        assert np.array_equal(found.tokens, one.tokens)
