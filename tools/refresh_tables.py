@@ -2,8 +2,9 @@
 
 Tables are Markdown ("| a | b |") or plain columns under a line of dashes, as kvtape prints them. A
 table of the document takes its heading and its rows from a printed table of the same kind with the
-same first heading, the same number of columns and at least its rows, each once. The document keeps
-its choice of rows, their order and every other word. Tables that no printed one matches are named and
+same first heading, the same number of columns and at least its rows, each once. A row is known by its
+first cell, or by its first cells where several rows share one. The document keeps its choice of rows,
+their order and every other word. Tables that no printed one matches are named and
 stay: those of which an author left out columns, or named them otherwise.
 """
 
@@ -26,15 +27,24 @@ class Table(NamedTuple):
         heading = cells(self.lines[0])
         return self.lines[0].startswith("|"), heading[0], len(heading)
 
-    def labels(self):
-        """The first cell of every row."""
-        return [cells(line)[0] for line in self.lines[2:]]
+    def labels(self, width):
+        """The first `width` cells of every row."""
+        return [cells(line)[:width] for line in self.lines[2:]]
+
+    def label_width(self):
+        """How many first cells tell the rows apart."""
+        widths = range(1, len(cells(self.lines[0])))
+        return next((width for width in widths if all_differ(self.labels(width))), 1)
 
 
 def cells(line):
     """The cells of a row; columns of a plain table stand two blanks apart."""
     parts = line.strip("|").split("|") if line.startswith("|") else re.split(r"\s{2,}", line.rstrip())
     return [part.strip() for part in parts]
+
+
+def all_differ(values):
+    return all(values.count(value) == 1 for value in values)
 
 
 def is_rule(line):
@@ -59,9 +69,10 @@ def tables_of(lines):
 def replacement(table, printed):
     """The lines of `table` with the numbers of the first printed table that has all its rows, or
     None; that printed table is used up."""
-    labels = table.labels()
+    width = table.label_width()
+    labels = table.labels(width)
     for candidate in printed:
-        found = candidate.labels()
+        found = candidate.labels(width)
         if candidate.kind == table.kind and all(found.count(label) == labels.count(label) == 1 for label in labels):
             printed.remove(candidate)
             return candidate.lines[:2] + [candidate.lines[2 + found.index(label)] for label in labels]

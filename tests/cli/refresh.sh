@@ -38,6 +38,11 @@ random       0.01  0.02
 | other | 2 % |
 |---|---|
 | `h2o` | 7 |
+
+| spec | budget | right |
+|---|---|---|
+| `h2o` | 5 % | 1/2 |
+| `h2o` | 10 % | 2/2 |
 TEXT
 cat >printed.txt <<'TEXT'
 needle kept   2%    10%
@@ -60,6 +65,12 @@ cat >printed.md <<'TEXT'
 |---|---|
 | `h2o` | 8 |
 | `h2o` | 9 |
+
+| spec | budget | right |
+|---|---|---|
+| `full` | 5 % | 4/4 |
+| `h2o` | 10 % | 4/4 |
+| `h2o` | 5 % | 3/4 |
 TEXT
 cat >expected.md <<'TEXT'
 Words | with a bar.
@@ -79,10 +90,15 @@ random       0.31*  0.32
 | other | 2 % |
 |---|---|
 | `h2o` | 7 |
+
+| spec | budget | right |
+|---|---|---|
+| `h2o` | 5 % | 3/4 |
+| `h2o` | 10 % | 4/4 |
 TEXT
 tables document.md printed.txt printed.md || complain "refresh_tables.py fails: $(cat stderr)"
 cmp -s document.md expected.md || complain "other tables: $(diff document.md expected.md)"
-grep -qx 'document.md: 2 tables have new numbers' stderr || complain "$(cat stderr)"
+grep -qx 'document.md: 3 tables have new numbers' stderr || complain "$(cat stderr)"
 grep -qF 'document.md:15: no printed table matches: | other | 2 % |' stderr || complain "$(cat stderr)"
 tables document.md printed.txt printed.md
 cmp -s document.md expected.md || complain 'the same numbers change a document'
