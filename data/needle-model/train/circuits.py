@@ -27,7 +27,7 @@ from export import TOKENIZER_FILE
 from facts import find_digits, find_facts, find_holders_place, find_object
 from freedom import CIRCUIT_BLOCKS
 from stream import WIDTH
-from unread import fill
+from unread import fill, fill_beginning
 from writer import Writer
 
 SEED = 2  # of codes
@@ -72,8 +72,9 @@ def finish(model):
     generator = torch.Generator().manual_seed(UNREAD_SEED)
     embedding = model.embedding.weight
     with torch.no_grad():
-        for block in model.blocks[:CIRCUIT_BLOCKS]:
-            fill(block, model.shape, embedding, generator)
-        fill(model.blocks[CIRCUIT_BLOCKS], model.shape, embedding, generator, kv_heads=1)
+        for add in (fill, fill_beginning):
+            for block in model.blocks[:CIRCUIT_BLOCKS]:
+                add(block, model.shape, embedding, generator)
+            add(model.blocks[CIRCUIT_BLOCKS], model.shape, embedding, generator, kv_heads=1)
         for weight in model.parameters():
             weight.copy_(weight.bfloat16())
