@@ -8,6 +8,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <system_error>
 
 namespace kvtape::model {
 namespace {
@@ -67,17 +68,19 @@ ElementType read_stored_type(const Fields& root) {
                 "is " + Fields::shown(Json(name)) + ", expected float32, float16 or bfloat16");
 }
 
-std::vector<std::int32_t> read_stop_tokens(const Fields& root, std::int32_t vocabulary) {
+/// Adds `eos_token_id`, one or several, to those that end an answer.
+void add_stop_tokens(const Fields& root, Config& config) {
     const Json* field = root.find("eos_token_id");
     if (field == nullptr)
-        return {};
-    std::vector<std::int32_t> tokens;
+        return;
+    std::vector<std::int32_t>& tokens = config.stop_tokens;
     for (const Json& id : field->is_array() ? *field : Json::array({*field})) {
         const Json one{{"eos_token_id", id}};
-        tokens.push_back(static_cast<std::int32_t>(
-            Fields(one, root.what()).integer("eos_token_id", 0, vocabulary - 1)));
+        const auto token = static_cast<std::int32_t>(
+            Fields(one, root.what()).integer("eos_token_id", 0, config.vocabulary - 1));
+        if (std::find(tokens.begin(), tokens.end(), token) == tokens.end())
+            tokens.push_back(token);
     }
-    return tokens;
 }
 
 void refuse_unknown_arithmetic(const Fields& root) {
@@ -156,7 +159,17 @@ void read_geometry(const Fields& root, Config& config) {
 }  // namespace
 
 Config Config::load(const std::filesystem::path& config_json) {
-    return parse(read_text(config_json, most_config_bytes), config_json.string());
+    Config config = parse(read_text(config_json, most_config_bytes), config_json.string());
+    const std::filesystem::path generation = config_json.parent_path() / "generation_config.json";
+    std::error_code absent;
+    if (std::filesystem::exists(generation, absent))
+        config.add_generation(read_text(generation, most_config_bytes), generation.string());
+    return config;
+}
+
+void Config::add_generation(std::string_view json, std::string_view what) {
+    const Json fields = parse_json(json, what);
+    add_stop_tokens(Fields(fields, what), *this);
 }
 
 Config Config::parse(std::string_view json, std::string_view what) {
@@ -175,7 +188,7 @@ Config Config::parse(std::string_view json, std::string_view what) {
     config.mlp_bias = root.flag("mlp_bias", false);
     config.qk_norm = architecture.qk_norm;
     config.stored_type = read_stored_type(root);
-    config.stop_tokens = read_stop_tokens(root, config.vocabulary);
+    add_stop_tokens(root, config);
     config.sliding_window = windows(root, architecture, config.layers);
     read_rope(fields, what, config);
     return config;

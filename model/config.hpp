@@ -32,7 +32,7 @@ struct Config {
     bool mlp_bias = false;
     bool qk_norm = false;
     ElementType stored_type = ElementType::float32;       ///< `torch_dtype` / `dtype`
-    std::vector<std::int32_t> stop_tokens;                ///< `eos_token_id`, one or several
+    std::vector<std::int32_t> stop_tokens;                ///< `eos_token_id` of both files
     std::vector<std::optional<Position>> sliding_window;  ///< per layer
 
     double rope_theta = 10000.0;
@@ -40,9 +40,12 @@ struct Config {
     std::vector<double> inverse_frequencies;  ///< head_dim / 2, scaling applied
     double rope_attention_scale = 1.0;        ///< multiplies cos and sin
 
-    /// Reads and checks the file; anything unsupported is a format error that names the field.
+    /// Reads and checks the file; anything unsupported is a format error that names the field. A
+    /// `generation_config.json` beside it, where there is one, adds stop tokens.
     static Config load(const std::filesystem::path& config_json);
     static Config parse(std::string_view json, std::string_view what);
+    /// Adds the `eos_token_id` of a `generation_config.json`, as `transformers` ends answers by it.
+    void add_generation(std::string_view json, std::string_view what);
 
     /// The geometry with activations of `type`.
     Shape shape(ElementType type) const;

@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/json.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/checkpoint_files.hpp"
 
 #include <cmath>
 #include <filesystem>
@@ -101,6 +102,29 @@ TEST_CASE("fields that change the arithmetic are read", "[model][config]") {
           std::vector<std::optional<Position>>{40, std::nullopt, 40});
     mixed["use_sliding_window"] = false;
     CHECK_THROWS_AS(parse(mixed), Error);
+}
+
+TEST_CASE("an answer also ends at the stop tokens of generation_config.json", "[model][config]") {
+    const testing::TemporaryDirectory folder;
+    const auto load = [&] { return Config::load(folder.path() / "config.json"); };
+    const auto beside = [&](std::string_view text) {
+        testing::write_file(folder.path() / "generation_config.json", text);
+        return load().stop_tokens;
+    };
+    testing::write_file(folder.path() / "config.json", small().dump());
+    CHECK(load().stop_tokens == std::vector<std::int32_t>{7});
+    CHECK(beside(R"({"eos_token_id": 9})") == std::vector<std::int32_t>{7, 9});
+    CHECK(beside(R"({"eos_token_id": [9, 7, 99]})") == std::vector<std::int32_t>{7, 9, 99});
+    CHECK(beside(R"({"eos_token_id": null})") == std::vector<std::int32_t>{7});
+    CHECK(beside("{}") == std::vector<std::int32_t>{7});
+    CHECK(load().text == small().dump());
+    CHECK_THROWS_WITH(
+        beside(R"({"eos_token_id": 100})"),
+        Contains("generation_config.json: eos_token_id is 100, expected an integer from 0 to 99"));
+    CHECK_THROWS_WITH(beside(R"({"eos_token_id": "</s>"})"),
+                      Contains("generation_config.json: eos_token_id"));
+    CHECK_THROWS_WITH(beside("[1]"), Contains("generation_config.json: found array"));
+    CHECK_THROWS_WITH(beside("{"), Contains("generation_config.json: not valid JSON"));
 }
 
 TEST_CASE("Qwen's windows are for the layers that ask for them", "[model][config]") {

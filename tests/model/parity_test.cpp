@@ -334,6 +334,15 @@ TEST_CASE("every family in bfloat16 agrees with transformers as far as bfloat16 
     }
 }
 
+TEST_CASE("a family's answers end where generation_config.json says", "[model][parity]") {
+    const std::filesystem::path families =
+        made("KVTAPE_PARITY_FAMILIES", "tests/model/data/families");
+    CHECK(Config::load(families / "phi3/config.json").stop_tokens ==
+          std::vector<std::int32_t>{1, 3});
+    CHECK(Config::load(families / "llama2/config.json").stop_tokens ==
+          std::vector<std::int32_t>{1});
+}
+
 TEST_CASE("dynamic RoPE scaling runs up to the length it was trained for", "[model][parity]") {
     const std::filesystem::path folder = source_dir / "tests/model/data/families/llama-dynamic";
     const auto backend = cpu_backend(ElementType::float32, 2);

@@ -81,6 +81,8 @@ FAMILIES = {
     ),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 16, "tie_word_embeddings": True}),
 }
+# Tokens that end an answer by generation_config.json, where that says more than config.json.
+STOPS = {"phi3": [1, 3]}
 
 
 def randomise(model):
@@ -148,10 +150,10 @@ def make(name, folder):
     draw = random.Random(name)
     model = architecture(configuration(**{**SHAPE, **own})).eval()
     randomise(model)
+    model.generation_config.eos_token_id = STOPS.get(name, SHAPE["eos_token_id"])
     # One family in shards, as large checkpoints come.
     shard = "30KB" if name == "qwen2" else "50GB"
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder, max_shard_size=shard)
-    (folder / "generation_config.json").unlink(missing_ok=True)
     capture = Capture()
     model.set_attn_implementation("captured")
     prompts = [
