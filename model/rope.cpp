@@ -114,6 +114,15 @@ void scale(const Fields& scaling, Config& config) {
                        "llama3 and yarn");
 }
 
+/// Models whose kinds of layers turn differently have one object for each kind.
+void refuse_kinds_of_layers(const Fields& parameters, const Json& fields) {
+    for (const auto& [kind, own] : fields.items())
+        if (own.is_object())
+            parameters.refuse(Fields::shown(Json(kind)),
+                              "is RoPE of one kind of layers, which kvtape does not know; it knows "
+                              "one for all layers");
+}
+
 }  // namespace
 
 void read_rope(const Json& fields, std::string_view what, Config& config) {
@@ -130,6 +139,7 @@ void read_rope(const Json& fields, std::string_view what, Config& config) {
         return;
     }
     const Fields scaling(*parameters, std::string(what) + ", RoPE parameters");
+    refuse_kinds_of_layers(scaling, *parameters);
     config.rope_theta = scaling.positive("rope_theta", largest_theta, config.rope_theta);
     if (scaling.positive("partial_rotary_factor", 1.0, 1.0) < 1.0)
         scaling.refuse("partial_rotary_factor", "is below 1, which kvtape does not know");

@@ -8,11 +8,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <fcntl.h>
 #include <limits>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <utility>
 
 namespace kvtape::model {
@@ -37,24 +33,9 @@ constexpr std::array<std::pair<std::string_view, std::uint64_t>, 15> known_types
                                                                                   {"I64", 8},
                                                                                   {"U64", 8}}};
 
-class FileDescriptor {
-  public:
-    explicit FileDescriptor(const std::filesystem::path& path)
-        : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-        if (descriptor_ < 0)
-            throw errno_error("opening " + path.string());
-    }
-    FileDescriptor(const FileDescriptor&) = delete;
-    FileDescriptor& operator=(const FileDescriptor&) = delete;
-    ~FileDescriptor() { ::close(descriptor_); }
-    int get() const { return descriptor_; }
-
-  private:
-    int descriptor_;
-};
-
 std::uint64_t header_length(std::span<const std::byte> file, const std::string& what) {
     std::uint64_t length = 0;
+    refuse_pointer({reinterpret_cast<const char*>(file.data()), file.size()}, what);
     if (file.size() < sizeof length + 2)
         throw format_error("reading " + what + ": it has " + std::to_string(file.size()) +
                            " bytes, too few for a safetensors header");
@@ -164,35 +145,17 @@ Listed list_tensors(std::span<const std::byte> file, const std::string& what) {
     return listed;
 }
 
+/// A folder from before safetensors.
+void refuse_pickled(const std::filesystem::path& directory) {
+    for (const char* name : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
+        if (!std::filesystem::exists(directory / "model.safetensors") &&
+            std::filesystem::exists(directory / name))
+            throw format_error("reading " + directory.string() + ": it has " + name +
+                               " and no model.safetensors, which kvtape reads; convert it (load it "
+                               "with transformers and save it with save_pretrained)");
+}
+
 }  // namespace
-
-MappedFile::MappedFile(const std::filesystem::path& path) {
-    const FileDescriptor file(path);
-    struct stat status {};
-    if (::fstat(file.get(), &status) != 0)
-        throw errno_error("reading " + path.string());
-    if (!S_ISREG(status.st_mode))
-        throw io_error("reading " + path.string() + ": it is not a regular file");
-    const auto size = static_cast<std::size_t>(status.st_size);
-    if (size == 0)
-        return;
-    void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
-    if (mapped == MAP_FAILED)
-        throw errno_error("mapping " + path.string());
-    bytes_ = {static_cast<const std::byte*>(mapped), size};
-}
-
-MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-    std::swap(bytes_, other.bytes_);
-    return *this;
-}
-
-MappedFile::~MappedFile() {
-    if (!bytes_.empty())
-        ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-}
 
 StoredTensors parse_safetensors(std::span<const std::byte> file, std::string_view what) {
     const std::string where(what);
@@ -206,6 +169,7 @@ Checkpoint Checkpoint::open(const std::filesystem::path& directory) {
     const std::filesystem::path single = directory / "model.safetensors";
     const std::filesystem::path index = directory / "model.safetensors.index.json";
     if (std::filesystem::exists(single) || !std::filesystem::exists(index)) {
+        refuse_pickled(directory);
         checkpoint.what_ = single.string();
         checkpoint.files_.push_back({MappedFile(single), checkpoint.what_});
         checkpoint.tensors_ =
@@ -237,12 +201,38 @@ void Checkpoint::expect_covered() const {
         parse_safetensors(file.content.bytes(), file.name);
 }
 
+std::vector<std::string> Checkpoint::names() const {
+    std::vector<std::string> names;
+    for (const auto& [name, tensor] : tensors_)
+        names.push_back(name);
+    return names;
+}
+
+void Checkpoint::refuse_missing(std::string_view name) const {
+    const auto has_part = [&](std::string_view part) {
+        return std::any_of(tensors_.begin(), tensors_.end(), [&](const auto& tensor) {
+            return tensor.first.find(part) != std::string::npos;
+        });
+    };
+    constexpr std::string_view prefix = "model.";
+    std::string remedy = "download the checkpoint again";
+    if (has_part(".qweight"))
+        remedy = "it holds quantised weights (qweight); kvtape reads float32, float16 and bfloat16";
+    else if (has_part("lora_"))
+        remedy = "it holds an adapter (lora_); merge it into the model's weights";
+    else if (name.starts_with(prefix) && has(name.substr(prefix.size())))
+        remedy = "it has " + std::string(name.substr(prefix.size())) +
+                 ", as a model without a head is saved; save it as a causal language model";
+    throw format_error("reading " + what_ + ": the tensor " + std::string(name) + " is missing; " +
+                       remedy);
+}
+
 Checkpoint::Tensor Checkpoint::tensor(std::string_view name,
                                       std::initializer_list<std::int64_t> shape) const {
     const std::string where = "reading " + what_ + ": the tensor " + std::string(name);
     const auto found = tensors_.find(name);
     if (found == tensors_.end())
-        throw format_error(where + " is missing; download the checkpoint again");
+        refuse_missing(name);
     const StoredTensor& stored = found->second;
     const std::vector<std::int64_t> expected(shape);
     if (stored.shape != expected)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/types.hpp"
+#include "model/mapped_file.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -13,21 +14,6 @@
 #include <vector>
 
 namespace kvtape::model {
-
-/// A file mapped read-only, for as long as the object lives. Move-only.
-class MappedFile {
-  public:
-    /// Not there, not a regular file or not readable: an io error.
-    explicit MappedFile(const std::filesystem::path& path);
-    MappedFile(MappedFile&& other) noexcept;
-    MappedFile& operator=(MappedFile&& other) noexcept;
-    ~MappedFile();
-
-    std::span<const std::byte> bytes() const { return bytes_; }
-
-  private:
-    std::span<const std::byte> bytes_;
-};
 
 /// One tensor inside a safetensors file, viewed in place, little endian.
 struct StoredTensor {
@@ -59,10 +45,13 @@ class Checkpoint {
         std::span<const std::byte> bytes;
     };
     bool has(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
+    std::vector<std::string> names() const;
     /// The float tensor `name`, which must have that shape. Lives as long as the checkpoint.
     Tensor tensor(std::string_view name, std::initializer_list<std::int64_t> shape) const;
 
   private:
+    [[noreturn]] void refuse_missing(std::string_view name) const;
+
     struct File {
         MappedFile content;
         std::string name;

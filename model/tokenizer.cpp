@@ -112,7 +112,7 @@ struct Tokenizer::State {
 
     void encode_plain(AlignedText text, Encoding& encoding) const;
     void encode_raw(AlignedText text, Encoding& encoding) const;
-    const Vocabulary::Entry& entry(std::int32_t id) const;
+    const Vocabulary::Entry* entry(std::int32_t id) const;
 };
 
 /// Normalised text without added tokens.
@@ -139,10 +139,11 @@ void Tokenizer::State::encode_raw(AlignedText text, Encoding& encoding) const {
             encode_plain(text.slice(piece.begin, piece.end), encoding);
 }
 
-const Vocabulary::Entry& Tokenizer::State::entry(std::int32_t id) const {
+/// Null for an id without a token.
+const Vocabulary::Entry* Tokenizer::State::entry(std::int32_t id) const {
     if (id < 0 || id >= std::ssize(entries) || !entries[static_cast<std::size_t>(id)].known)
-        throw format_error("decoding tokens: the tokenizer has no token " + std::to_string(id));
-    return entries[static_cast<std::size_t>(id)];
+        return nullptr;
+    return &entries[static_cast<std::size_t>(id)];
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -224,19 +225,21 @@ std::optional<std::string> Tokenizer::template_prefix() const {
 }
 
 std::string Tokenizer::bytes_of(std::int32_t id) const {
-    return state_->entry(id).bytes;
+    const Vocabulary::Entry* entry = state_->entry(id);
+    return entry == nullptr ? std::string() : entry->bytes;
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
     std::string text;
     for (const std::int32_t id : ids)
-        if (const Vocabulary::Entry& entry = state_->entry(id); !entry.special)
-            text += entry.bytes;
+        if (const Vocabulary::Entry* entry = state_->entry(id); entry != nullptr && !entry->special)
+            text += entry->bytes;
     return text;
 }
 
 bool Tokenizer::is_special(std::int32_t id) const {
-    return state_->entry(id).special;
+    const Vocabulary::Entry* entry = state_->entry(id);
+    return entry != nullptr && entry->special;
 }
 
 std::int32_t Tokenizer::vocabulary_size() const {

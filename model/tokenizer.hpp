@@ -38,9 +38,10 @@ class Tokenizer {
     Encoding encode_in_template(std::string_view text) const;
     /// What the template puts before a text, as text; nothing where the file has no template.
     std::optional<std::string> template_prefix() const;
-    /// The bytes of one token, as they stand in text: a space for `▁`, the byte for `<0x0A>`.
+    /// The bytes of one token, as they stand in text: a space for `▁`, the byte for `<0x0A>`. An id
+    /// without a token, as models with a padded vocabulary may generate, has none.
     std::string bytes_of(std::int32_t id) const;
-    /// The bytes of all, concatenated; special tokens are left out.
+    /// The bytes of all, concatenated; special tokens and ids without a token are left out.
     std::string decode(std::span<const std::int32_t> ids) const;
     bool is_special(std::int32_t id) const;
     std::int32_t vocabulary_size() const;

@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/half.hpp"
 #include "model/kv_cache_state.hpp"
+#include "model/logit_check.hpp"
 #include "model/rope.hpp"
 #include "model/safetensors.hpp"
 #include "model/weights.hpp"
@@ -318,7 +319,9 @@ std::vector<float> Transformer::forward(std::span<const std::int32_t> tokens,
             state.run_layer(layer, block, entries, tap);
         entries.advance(block.end - block.begin);
     }
-    return state.logits(block.end - block.begin - 1);
+    std::vector<float> logits = state.logits(block.end - block.begin - 1);
+    expect_numbers(logits, state.backend.element_type(), end - 1);
+    return logits;
 }
 
 }  // namespace kvtape::model

@@ -36,7 +36,8 @@ class Transformer {
     std::vector<float> output_projection(std::int32_t layer) const;
 
     /// Runs `tokens` at positions cache.length()... through all layers in chunks of `chunk`,
-    /// appends to the cache and returns the logits [vocab] of the last token as float32.
+    /// appends to the cache and returns the logits [vocab] of the last token as float32. Logits
+    /// that are NaN or infinite are a format error.
     std::vector<float> forward(std::span<const std::int32_t> tokens,
                                KvCache& cache,
                                Tap* tap = nullptr,

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <numeric>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -20,11 +21,11 @@ class Reader {
     std::unique_ptr<Weight> matrix(const std::string& name,
                                    std::int64_t out,
                                    std::int64_t in) const {
-        const Checkpoint::Tensor tensor = checkpoint_.tensor(name, {out, in});
+        const Checkpoint::Tensor tensor = take(name, {out, in});
         return backend_.prepare(tensor.bytes, tensor.type, out, in);
     }
     std::unique_ptr<Weight> vector(const std::string& name, std::int64_t size) const {
-        const Checkpoint::Tensor tensor = checkpoint_.tensor(name, {size});
+        const Checkpoint::Tensor tensor = take(name, {size});
         return backend_.prepare(tensor.bytes, tensor.type, 1, size);
     }
     Projection projection(const std::string& name,
@@ -44,10 +45,10 @@ class Reader {
                                     std::int64_t in,
                                     bool with_bias) const {
         const std::int64_t all = std::accumulate(outs.begin(), outs.end(), std::int64_t{0});
-        const Checkpoint::Tensor weight = checkpoint_.tensor(name + ".weight", {all, in});
+        const Checkpoint::Tensor weight = take(name + ".weight", {all, in});
         Checkpoint::Tensor bias;
         if (with_bias)
-            bias = checkpoint_.tensor(name + ".bias", {all});
+            bias = take(name + ".bias", {all});
         std::vector<Projection> parts;
         std::int64_t first = 0;
         for (const std::int64_t out : outs) {
@@ -61,7 +62,30 @@ class Reader {
     }
     bool has(const std::string& name) const { return checkpoint_.has(name + ".weight"); }
 
+    /// Refuses tensors of the model that were not taken: it would be another model without them.
+    /// Old checkpoints hold the angles of RoPE, and some a second copy of a tied head.
+    void expect_all_taken(bool tied_head) const {
+        std::vector<std::string> left;
+        for (const std::string& name : checkpoint_.names())
+            if ((name.starts_with("model.") || name.starts_with("lm_head.")) &&
+                !taken_.contains(name) && !name.ends_with("rotary_emb.inv_freq") &&
+                !(tied_head && name == "lm_head.weight"))
+                left.push_back(name);
+        if (!left.empty())
+            throw format_error("reading " + checkpoint_.name() + ": it has " +
+                               std::to_string(left.size()) +
+                               (left.size() == 1 ? " tensor" : " tensors") +
+                               " that config.json does not ask for, as " + left.front() +
+                               "; correct config.json (biases: attention_bias, mlp_bias), or merge "
+                               "adapters into the weights");
+    }
+
   private:
+    Checkpoint::Tensor take(const std::string& name,
+                            std::initializer_list<std::int64_t> shape) const {
+        taken_.insert(name);
+        return checkpoint_.tensor(name, shape);
+    }
     static std::span<const std::byte> rows(const Checkpoint::Tensor& tensor,
                                            std::int64_t first,
                                            std::int64_t count,
@@ -73,6 +97,7 @@ class Reader {
 
     const Checkpoint& checkpoint_;
     Backend& backend_;
+    mutable std::set<std::string> taken_;
 };
 
 std::string attention_name(std::int32_t layer) {
@@ -166,6 +191,7 @@ Weights read_weights(const Checkpoint& checkpoint, const Config& config, Backend
         weights.layers.push_back(read_layer(reader, config, layer));
     checkpoint.expect_covered();
     refuse_more_layers(checkpoint, config);
+    reader.expect_all_taken(config.tied_embeddings);
     return weights;
 }
 

@@ -32,7 +32,8 @@ struct Weights {
 /// The checkpoint's name of W_o of a layer.
 std::string output_projection_name(std::int32_t layer);
 
-/// All weights of a model, prepared by `backend`. The checkpoint must outlive them.
+/// All weights of a model, prepared by `backend`. The checkpoint must outlive them. Tensors of the
+/// model that `config` has no use for are a format error that names one.
 Weights read_weights(const Checkpoint& checkpoint, const Config& config, Backend& backend);
 
 }  // namespace kvtape::model

@@ -127,6 +127,14 @@ TEST_CASE("an answer also ends at the stop tokens of generation_config.json", "[
     CHECK_THROWS_WITH(beside("{"), Contains("generation_config.json: not valid JSON"));
 }
 
+TEST_CASE("RoPE of its own for each kind of layers is refused", "[model][config]") {
+    const Json plain = {{"rope_type", "default"}, {"rope_theta", 10000.0}};
+    const Json kinds = {{"full_attention", plain}, {"sliding_attention", plain}};
+    for (const char* name : {"rope_parameters", "rope_scaling"})
+        CHECK_THAT(refusal(name, kinds),
+                   Contains("RoPE parameters: \"full_attention\" is RoPE of one kind of layers"));
+}
+
 TEST_CASE("Qwen's windows are for the layers that ask for them", "[model][config]") {
     Json fields = small();
     fields["architectures"] = {"Qwen2ForCausalLM"};
