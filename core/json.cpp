@@ -12,6 +12,7 @@ namespace {
 constexpr int deepest = 64;
 
 /// Where parsing ended, `byte` of them read: `line 2, column 7 has '}' where JSON cannot have it`.
+/// A text of one line has no lines to count: it may itself be a line of a file.
 std::string place(std::string_view text, std::size_t byte) {
     if (byte > text.size() || text.empty())
         return "it ends too early, after " + std::to_string(text.size()) + " bytes";
@@ -24,8 +25,11 @@ std::string place(std::string_view text, std::size_t byte) {
         found >= 0x20 && found < 0x7f
             ? std::string("'") + text[at] + "'"
             : std::string("byte 0x") + digits[found / 16] + digits[found % 16];
-    return "line " + std::to_string(std::count(before.begin(), before.end(), '\n') + 1) +
-           ", column " + std::to_string(at - begin + 1) + " has " + shown +
+    const bool lines = text.find('\n') < text.size() - 1;
+    return (lines ? "line " + std::to_string(std::count(before.begin(), before.end(), '\n') + 1) +
+                        ", "
+                  : std::string()) +
+           "column " + std::to_string(at - begin + 1) + " has " + shown +
            " where JSON cannot have it";
 }
 

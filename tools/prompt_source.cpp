@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "tools/needle_model.hpp"
+#include "tools/visible_text.hpp"
 
 #include <system_error>
 
@@ -45,10 +46,31 @@ PromptSource::PromptSource(const RecordRequest& request,
     LengthCheck check(config);
     for (std::int64_t index = 0; index < size(); ++index) {
         const workload::Prompt prompt = make(index);
-        check.expect("sequence " + std::to_string(index) + " (" + prompt.task + ")",
-                     positions_of(request, prompt));
+        const std::string what = name_of(index, prompt);
+        expect_known(what, prompt, config);
+        check.expect(what, positions_of(request, prompt));
     }
     warning_ = check.warning();
+}
+
+std::string PromptSource::name_of(std::int64_t index, const workload::Prompt& prompt) const {
+    std::string name = "sequence " + std::to_string(index) + " (" + prompt.task;
+    if (const std::int64_t line = index - std::ssize(documents_); line >= 0)
+        name += "; " + file_->place_of(line);
+    return name + ")";
+}
+
+void PromptSource::expect_known(const std::string& what,
+                                const workload::Prompt& prompt,
+                                const model::Config& config) const {
+    for (const std::int32_t token : prompt.tokens)
+        if (token >= config.vocabulary)
+            throw format_error("recording " + what + ": its token " + std::to_string(token) +
+                               " (\"" + visible_text(tokenizer_.bytes_of(token)) +
+                               "\") is outside the model's vocabulary of " +
+                               std::to_string(config.vocabulary) +
+                               "; tokenizer.json and config.json (vocab_size) do not belong "
+                               "together");
 }
 
 void PromptSource::make_documents(const RecordRequest& request,

@@ -23,6 +23,8 @@ class PromptSource {
 
     std::int64_t size() const;
     workload::Prompt make(std::int64_t index) const;
+    /// The prompt as an error names it: `sequence 3 (houses; mine.jsonl, line 4)`.
+    std::string name_of(std::int64_t index, const workload::Prompt& prompt) const;
     /// The name of the template that the file's prompts are put into; empty without a file.
     std::string template_name() const { return chat_ ? chat_->name : std::string(); }
 
@@ -32,6 +34,9 @@ class PromptSource {
   private:
     void make_documents(const RecordRequest& request, const std::optional<workload::Lexicon>& own);
     void open_file(const RecordRequest& request, const std::optional<workload::Lexicon>& own);
+    void expect_known(const std::string& what,
+                      const workload::Prompt& prompt,
+                      const model::Config& config) const;
 
     const model::Tokenizer& tokenizer_;
     std::uint64_t seed_;

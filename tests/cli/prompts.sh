@@ -50,7 +50,7 @@ expect_success record --model short "${long[@]}" --length 96 --out long.kvtape.h
 grep -q '^kvtape: 2 sequences may become longer.* 100 positions.*: up to 1[0-9][0-9]\.' stderr ||
     complain "no warning of positions beyond the model's: $(cat stderr)"
 expect_success live --model short --like long.kvtape.h5 --policy knorm --budget 50% --max-new-tokens 8 --out long
-expect_refusal 2 "exceed the model's 100 positions" live --model short --like long.kvtape.h5 --policy knorm \
+expect_refusal 2 "exceed the model's 100 positions, and what was recorded; lower --max-new-tokens to [0-8]$" live --model short --like long.kvtape.h5 --policy knorm \
     --budget 25% --max-new-tokens 9 --out long
 expect_success record --model short "${long[@]}" --length 64 --quiet --out fits.kvtape.h5
 [[ ! -s stderr ]] || complain "a warning of nothing: $(cat stderr)"
@@ -63,6 +63,31 @@ json.dump(config, open("short/config.json", "w"))
 PYTHON
 expect_refusal 3 'recording sequence 0 .passkey.*"dynamic"' \
     record --model short "${long[@]}" --length 96 --out none.kvtape.h5
+
+# A token that the model lacks, and a model that computes no numbers, are named with the sequence.
+mkdir narrow
+cp short/{tokenizer.json,lexicon.json,model.safetensors} narrow
+sed 's/"vocab_size": [0-9]*/"vocab_size": 40/' "$here/../../data/needle-model/config.json" >narrow/config.json
+expect_refusal 3 'recording sequence 0 .houses; houses.jsonl, line 1.: its token [0-9]+ .* vocabulary of 40' \
+    record --model narrow --prompts houses.jsonl --out none.kvtape.h5
+expect_refusal 3 'recording sequence 0 .passkey:digits=5.: its token' \
+    record --model narrow "${long[@]}" --length 96 --out none.kvtape.h5
+sed 's/"max_position_embeddings": [0-9]*/"max_position_embeddings": 100/' \
+    "$here/../../data/needle-model/config.json" >narrow/config.json
+python3 - <<'PYTHON'
+import json
+
+with open("narrow/model.safetensors", "r+b") as file:
+    size = int.from_bytes(file.read(8), "little")
+    begin, end = json.loads(file.read(size))["model.norm.weight"]["data_offsets"]
+    file.seek(8 + size + begin)
+    file.write(b"\xff" * (end - begin))
+PYTHON
+expect_refusal 3 'recording sequence 0 .passkey:digits=5.: running the model: it computed NaN .*float32 for token [0-9]+' \
+    record --model narrow "${long[@]}" --length 96 --quiet --out none.kvtape.h5
+expect_refusal 3 'running sequence 0000 .passkey:digits=5. live: running the model: it computed NaN' \
+    live --model narrow --like fits.kvtape.h5 --policy knorm --budget 50% --quiet --out none
+rm -f none.kvtape.h5.partial
 
 # What cannot work says so before anything runs.
 echo '{"context": "a b", "question": "q", "needles": ["c d"]}' >needle.jsonl

@@ -218,10 +218,11 @@ TEST_CASE("what is not JSON is refused with its place and no library's words", "
     const std::string what = "reading model.json: not valid JSON: ";
     CHECK(refusal("{\n \"a\": 1,\n}") ==
           what + "line 3, column 1 has '}' where JSON cannot have it; correct it");
-    CHECK(refusal("nul!") ==
-          what + "line 1, column 4 has '!' where JSON cannot have it; correct it");
+    CHECK(refusal("{\n!") ==
+          what + "line 2, column 1 has '!' where JSON cannot have it; correct it");
+    CHECK(refusal("nul!") == what + "column 4 has '!' where JSON cannot have it; correct it");
     CHECK(refusal("\"\xff\"") ==
-          what + "line 1, column 2 has byte 0xff where JSON cannot have it; correct it");
+          what + "column 2 has byte 0xff where JSON cannot have it; correct it");
     CHECK(refusal("") == what + "it ends too early, after 0 bytes; correct it");
     CHECK(refusal("{\"a\": [1, 2") == what + "it ends too early, after 11 bytes; correct it");
     CHECK(refusal("1e999") == what + "it holds a number too large to be read; correct it");

@@ -1,6 +1,7 @@
 #include "tools/workload/chat_template.hpp"
 
 #include "tests/fuzz/fuzz.hpp"
+#include "tools/workload/chatml.hpp"
 
 namespace {
 
@@ -12,10 +13,14 @@ bool has_mark(std::string_view text) {
 }
 
 /// A template of one's own holds context and question once each. What begins with a zero is a
-/// `tokenizer_config.json`, all else what --template says.
+/// `tokenizer_config.json`, with a one ChatML, all else what --template says.
 void parse(std::string_view text) {
     if (!text.empty() && text.front() == '\0') {
         template_in_config(text.substr(1), "input");
+        return;
+    }
+    if (!text.empty() && text.front() == '\1') {
+        chatml_system_message(text.substr(1));
         return;
     }
     const ChatTemplate chat = parse_chat_template(text);

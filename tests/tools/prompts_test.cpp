@@ -58,7 +58,8 @@ TEST_CASE("A malformed prompt is refused with its line and what is wrong", "[too
     CHECK(says(good + "\n[1]", "line 3"));
     CHECK(says("{\"question\": \"q\"}", "lacks 'context'"));
     CHECK(says("{\"context\": \"\", \"question\": \"q\"}", "empty 'context'"));
-    CHECK(says("{\"context\": 3, \"question\": \"q\"}", "'context' that is not text"));
+    CHECK(says("{\"context\": 3, \"question\": \"q\"}", "'context' that is not text but 3"));
+    CHECK(says(good + "{\"context\": \"a\" 3}", "mine.jsonl, line 2: not valid JSON: column 17"));
     CHECK(says("{\"context\": \"a\", \"qestion\": \"q\"}", "did you mean 'question'"));
     CHECK(says("{\"context\": \"a\", \"question\": \"q\", \"question\": \"r\"}", "twice"));
     CHECK(says(good + "{\"context\": \"\xff\", \"question\": \"q\"}", "line 2"));
@@ -280,37 +281,4 @@ TEST_CASE("A written prompt is put into a template", "[tools][prompts]") {
     CHECK_THROWS_WITH(expect_tokens(parse_chat_template("chatml"), tokenizer),
                       Catch::Contains("has no token <|im_start|>"));
     CHECK_NOTHROW(expect_tokens(parse_chat_template("llama-2"), tokenizer));
-}
-
-TEST_CASE("A checkpoint's own template is told by its words", "[tools][prompts]") {
-    const auto name_of = [](const std::string& file, const std::string& text) {
-        const testing::TemporaryDirectory folder;
-        std::ofstream(folder.path() / file) << text;
-        return chat_template_of(folder.path()).name;
-    };
-    const auto jinja = [&](const std::string& text) {
-        return name_of("chat_template.jinja", text);
-    };
-    CHECK(chat_template_of(testing::TemporaryDirectory().path()).name == "plain");
-    CHECK(name_of("tokenizer_config.json", "{}") == "plain");
-    CHECK(name_of("tokenizer_config.json", R"({"chat_template": null})") == "plain");
-    CHECK(name_of("tokenizer_config.json",
-                  R"({"chat_template": "{{ '<|im_start|>' }} <|im_end|>"})") == "chatml");
-    CHECK(name_of("tokenizer_config.json",
-                  R"({"chat_template": [{"name": "tool_use", "template": ""},)"
-                  R"({"name": "default", "template": "<|user|><|end|>"}]})") == "phi-3");
-    CHECK(jinja("'<|start_header_id|>' + role + '<|end_header_id|>' '<|eot_id|>'") == "llama-3");
-    CHECK(jinja("<|start_header_id|> Cutting Knowledge Date: December 2023 <|eot_id|>") ==
-          "llama-3.1");
-    CHECK(jinja("<|im_start|>system\nYou are a helpful assistant.<|im_end|>") == "qwen2");
-    CHECK(jinja("<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
-                "assistant.<|im_end|>") == "qwen2.5");
-    CHECK(jinja("'[INST] ' + '<<SYS>>' + ' [/INST]'") == "llama-2");
-    CHECK(jinja("'[INST] ' + content + ' [/INST]'") == "mistral-v1");
-    CHECK(jinja("'[INST] ' + content + '[/INST]'") == "mistral-v3");
-    CHECK(jinja("'[INST]' + content + '[/INST]'") == "mistral-tekken");
-    CHECK_THROWS_WITH(jinja("{{ messages }}"), Catch::Contains("no family that kvtape knows"));
-    CHECK_THROWS_AS(name_of("tokenizer_config.json", R"({"chat_template": 3})"), Error);
-    CHECK_THROWS_AS(name_of("tokenizer_config.json", R"({"chat_template": [3]})"), Error);
-    CHECK_THROWS_AS(name_of("tokenizer_config.json", "{"), Error);
 }

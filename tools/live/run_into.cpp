@@ -94,6 +94,20 @@ class Runs {
     }
 
     void over(std::int32_t sequence) {
+        try {
+            answer(sequence);
+        } catch (Error& error) {
+            const SequenceInfo& recorded = request_.replay.trace->sequence(sequence);
+            error.add("running sequence " + recorded.name + " (" + recorded.task + ") live");
+            throw;
+        }
+    }
+
+    LiveReport report;
+    Csv teacher{teacher_header};
+
+  private:
+    void answer(std::int32_t sequence) {
         const Trace& source = *request_.replay.trace;
         Engine engine(request_.setting, source, sequence, plan_.tasks);
         for (std::size_t task = 0; task < plan_.tasks.size(); ++task) {
@@ -117,10 +131,6 @@ class Runs {
         }
     }
 
-    LiveReport report;
-    Csv teacher{teacher_header};
-
-  private:
     void note_teacher(const AnswerRow& row, const TeacherFed& fed) {
         teacher.field(row.policy)
             .field(row.parameters)

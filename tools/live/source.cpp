@@ -69,6 +69,11 @@ void expect_same_tokens(const SequenceInfo& sequence, const model::Tokenizer& to
     }
 }
 
+/// The longest answer: up to the model's positions, or as far as the recording went beyond them.
+std::int64_t room_for_answer(const SequenceInfo& sequence, const model::Config& config) {
+    return std::int64_t{std::max(config.max_positions, sequence.length())} - sequence.prompt_len;
+}
+
 }  // namespace
 
 Source::Source(const Trace& recorded,
@@ -116,15 +121,19 @@ void expect_runnable(const Source& source,
                      const model::Transformer& model,
                      Position max_new_tokens) {
     const model::Config& config = model.config();
+    std::int64_t room = max_new_tokens;
+    for (const std::int32_t index : sequences)
+        room = std::min(room, room_for_answer(source.sequence(index), config));
     for (const std::int32_t index : sequences) {
         const SequenceInfo& sequence = source.sequence(index);
         const std::int64_t longest = std::int64_t{sequence.prompt_len} + max_new_tokens;
-        if (longest > std::max(config.max_positions, sequence.length()))
+        if (room_for_answer(sequence, config) < max_new_tokens)
             throw usage_error("running sequence " + sequence.name + " live: its prompt of " +
                               std::to_string(sequence.prompt_len) + " tokens and " +
                               std::to_string(max_new_tokens) + " new ones exceed the model's " +
                               std::to_string(config.max_positions) +
-                              " positions; lower --max-new-tokens");
+                              " positions, and what was recorded; lower --max-new-tokens to " +
+                              std::to_string(room));
         for (std::size_t layer = 0; layer < config.sliding_window.size(); ++layer)
             if (const auto& window = config.sliding_window[layer]; window && *window < longest)
                 throw usage_error("running sequence " + sequence.name + " live: layer " +

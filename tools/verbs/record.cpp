@@ -65,7 +65,7 @@ class Run {
         const RemovedAtEnd removed(check);
         {
             TraceWriter writer(check, info_, Existing::replace);
-            Recording(model_, tokenizer, prompts_.make(last), request_.recording).write(writer);
+            run_over(last, prompts_.make(last), request_.recording, tokenizer).write(writer);
             writer.finish();
         }
         earlier.expect_same(last,
@@ -119,6 +119,18 @@ class Run {
         std::filesystem::path file_;
     };
 
+    Recording run_over(std::int64_t index,
+                       const workload::Prompt& prompt,
+                       const RecordingOptions& options,
+                       const model::Tokenizer& tokenizer) {
+        try {
+            return {model_, tokenizer, prompt, options};
+        } catch (Error& error) {
+            error.add("recording " + prompts_.name_of(index, prompt));
+            throw;
+        }
+    }
+
     void record_rest(const model::Tokenizer& tokenizer, TraceWriter& writer, bool quiet) {
         const std::string partial = request_.out.string() + ".partial";
         Progress progress("recording sequence", prompts_.size(), quiet);
@@ -133,7 +145,7 @@ class Run {
                                 model_progress(prompt.task, ran, prompt.prompt_len),
                                 model_share(ran, prompt.prompt_len, options.max_new_tokens));
             };
-            const Recording recording(model_, tokenizer, prompt, options);
+            const Recording recording = run_over(index, prompt, options, tokenizer);
             const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
             recording.write(writer);
             const std::int64_t grown = bytes_of_file(partial);

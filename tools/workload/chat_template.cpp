@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/json.hpp"
 #include "model/files.hpp"
+#include "tools/workload/chatml.hpp"
 
 #include <algorithm>
 #include <array>
@@ -21,14 +22,14 @@ struct Known {
     std::string_view name;
     std::string_view before;
     std::string_view after;
-    /// A checkpoint's own template is this one when it holds all of `signs`; the first that fits
-    /// counts.
+    /// A checkpoint's own template is this one when it holds all of `signs`, in either quotes; the
+    /// first that fits counts.
     std::array<std::string_view, 2> signs;
 };
 
 constexpr std::string_view nobody = "\x01";  ///< in no template
 
-constexpr std::array<Known, 12> known = {{
+constexpr std::array<Known, 13> known = {{
     {"plain", "", "", {nobody, ""}},
     {"llama-3.1",
      "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
@@ -43,28 +44,33 @@ constexpr std::array<Known, 12> known = {{
      "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
      "assistant.<|im_end|>\n<|im_start|>user\n",
      "<|im_end|>\n<|im_start|>assistant\n",
-     {"<|im_start|>", "You are Qwen, created by Alibaba Cloud"}},
+     {nobody, ""}},
     {"qwen2",
      "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
      "<|im_end|>\n<|im_start|>assistant\n",
-     {"<|im_start|>", "You are a helpful assistant"}},
-    {"chatml",
-     "<|im_start|>user\n",
-     "<|im_end|>\n<|im_start|>assistant\n",
-     {"<|im_start|>", "<|im_end|>"}},
+     {nobody, ""}},
+    {"chatml", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", {nobody, ""}},
     {"qwen3-no-think",
      "<|im_start|>user\n",
      "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
      {nobody, ""}},
     {"llama-2", "[INST] ", " [/INST]", {"[INST]", "<<SYS>>"}},
+    {"mistral-v1-spaced", " [INST] ", " [/INST]", {"' [INST] '", "' [/INST]'"}},
     {"mistral-v1", "[INST] ", " [/INST]", {"[INST]", "' [/INST]'"}},
     {"mistral-v3", "[INST] ", "[/INST]", {"'[INST] '", "[/INST]"}},
-    {"mistral-tekken", "[INST]", "[/INST]", {"[INST]", "[/INST]"}},
+    {"mistral-tekken", "[INST]", "[/INST]", {"'[INST]'", "[/INST]"}},
     {"phi-3", "<|user|>\n", "<|end|>\n<|assistant|>\n", {"<|user|>", "<|end|>"}},
 }};
 
 bool holds(std::string_view text, std::string_view part) {
     return text.find(part) != std::string_view::npos;
+}
+
+/// Jinja writes a literal between apostrophes or quotation marks.
+bool holds_in_quotes(std::string_view text, std::string_view part) {
+    std::string quoted(part);
+    std::replace(quoted.begin(), quoted.end(), '\'', '"');
+    return holds(text, part) || holds(text, quoted);
 }
 
 ChatTemplate template_of(const Known& entry) {
@@ -120,6 +126,40 @@ std::string own_template(const fs::path& checkpoint) {
     return template_in_config(model::read_text(file, most_bytes), file.string());
 }
 
+[[noreturn]] void refuse_own(const fs::path& checkpoint, const std::string& found) {
+    throw format_error("reading the chat template of " + checkpoint.string() + ": " + found + " (" +
+                       list_of_names() +
+                       "); say with --template what the model reads: one of these, or a text with "
+                       "{context} and {question}");
+}
+
+/// The known template that prints the same system message as this ChatML, and nothing else.
+ChatTemplate chatml_of(const std::string& own, const fs::path& checkpoint) {
+    const std::optional<std::string> message = chatml_system_message(own);
+    if (!message)
+        refuse_own(checkpoint,
+                   "it writes ChatML, with a system message or with words that begin the answer "
+                   "(<think>) that are not of a family that kvtape knows");
+    const std::string before =
+        (message->empty() ? std::string() : "<|im_start|>system\n" + *message + "<|im_end|>\n") +
+        "<|im_start|>user\n";
+    for (const Known& entry : known)
+        if (entry.before == before)
+            return template_of(entry);
+    refuse_own(checkpoint,
+               "it writes ChatML behind a system message of no family that kvtape knows");
+}
+
+void expect_token(const ChatTemplate& chat,
+                  const std::string& token,
+                  const model::Tokenizer& tokenizer) {
+    if (tokenizer.encode(token).ids.size() != 1)
+        throw format_error("using the template '" + chat.name +
+                           "': the tokenizer of the model has no token " + token +
+                           "; choose the template of the model's family with --template, or "
+                           "--template plain");
+}
+
 }  // namespace
 
 std::vector<std::string_view> chat_template_names() {
@@ -160,12 +200,16 @@ ChatTemplate chat_template_of(const fs::path& checkpoint) {
     const std::string own = own_template(checkpoint);
     if (own.empty())
         return template_of(known.front());
+    if (holds(own, "[SYSTEM_PROMPT]") && holds(own, "default_system_message"))
+        refuse_own(checkpoint, "it writes a system message of no family that kvtape knows");
     for (const Known& entry : known)
-        if (holds(own, entry.signs[0]) && holds(own, entry.signs[1]))
+        if (std::all_of(entry.signs.begin(), entry.signs.end(), [&](std::string_view sign) {
+                return holds_in_quotes(own, sign);
+            }))
             return template_of(entry);
-    throw format_error("reading the chat template of " + checkpoint.string() +
-                       ": it is of no family that kvtape knows (" + list_of_names() +
-                       "); say with --template what the model reads, or --template plain");
+    if (holds(own, "<|im_start|>") && holds(own, "<|im_end|>"))
+        return chatml_of(own, checkpoint);
+    refuse_own(checkpoint, "it is of no family that kvtape knows");
 }
 
 void expect_tokens(const ChatTemplate& chat, const model::Tokenizer& tokenizer) {
@@ -175,13 +219,11 @@ void expect_tokens(const ChatTemplate& chat, const model::Tokenizer& tokenizer) 
         const std::size_t end = text.find("|>", begin);
         if (end == std::string::npos)
             return;
-        const std::string token = text.substr(begin, end + 2 - begin);
-        if (tokenizer.encode(token).ids.size() != 1)
-            throw format_error("using the template '" + chat.name +
-                               "': the tokenizer of the model has no token " + token +
-                               "; choose the template of the model's family with --template, or "
-                               "--template plain");
+        expect_token(chat, text.substr(begin, end + 2 - begin), tokenizer);
     }
+    if (chat.name == "mistral-v3" || chat.name == "mistral-tekken")
+        for (const char* token : {"[INST]", "[/INST]"})
+            expect_token(chat, token, tokenizer);
 }
 
 Document document_of(const WrittenPrompt& prompt,
@@ -191,8 +233,12 @@ Document document_of(const WrittenPrompt& prompt,
     std::string lead = begin_of_text(tokenizer);
     if (!lead.empty() && chat.before.compare(0, lead.size(), lead) == 0)
         lead.clear();
-    lead += chat.before;
     Document document;
+    // A chat template prints the first token as text before its own; elsewhere the tokenizer adds
+    // it to a text.
+    const bool prints_it = !chat.between && !chat.before.empty();
+    document.begin = prints_it ? 0 : lead.size();
+    lead += chat.before;
     document.lead = lead.size();
     document.context = lead + prompt.context;
     document.question = chat.between.value_or(prompt.joint.empty() ? "\n\n" : prompt.joint);

@@ -40,6 +40,26 @@ std::vector<std::string> split(std::string_view text, std::string_view by) {
     return parts;
 }
 
+void append(const model::Encoding& part, std::int64_t begin, model::Encoding& whole) {
+    whole.ids.insert(whole.ids.end(), part.ids.begin(), part.ids.end());
+    for (const std::int64_t byte : part.begins)
+        whole.begins.push_back(begin + byte);
+    for (const std::int64_t byte : part.ends)
+        whole.ends.push_back(begin + byte);
+}
+
+model::Encoding encode(const Document& document, const model::Tokenizer& tokenizer) {
+    const std::string text = document.context + document.question;
+    if (document.begin == 0)
+        return tokenizer.encode(text);
+    const std::string_view all(text);
+    model::Encoding whole = tokenizer.encode(all.substr(0, document.begin));
+    append(tokenizer.encode(all.substr(document.begin)),
+           static_cast<std::int64_t>(document.begin),
+           whole);
+    return whole;
+}
+
 }  // namespace
 
 Prompt tokenize(const Document& document, const model::Tokenizer& tokenizer) {
@@ -48,7 +68,7 @@ Prompt tokenize(const Document& document, const model::Tokenizer& tokenizer) {
     prompt.task = document.task;
     prompt.answer = document.answer;
     prompt.seed = document.seed;
-    model::Encoding encoding = tokenizer.encode(prompt.text);
+    model::Encoding encoding = encode(document, tokenizer);
     prompt.context_len = first_beginning_at(document.context.size(), encoding);
     prompt.prompt_len = static_cast<Position>(encoding.ids.size());
 
@@ -75,8 +95,7 @@ Prompt tokenize(const Document& document, const model::Tokenizer& tokenizer) {
 }
 
 Position context_tokens(const Document& document, const model::Tokenizer& tokenizer) {
-    return first_beginning_at(document.context.size(),
-                              tokenizer.encode(document.context + document.question));
+    return first_beginning_at(document.context.size(), encode(document, tokenizer));
 }
 
 std::string begin_of_text(const model::Tokenizer& tokenizer) {

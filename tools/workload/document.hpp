@@ -20,7 +20,10 @@ struct TextRange {
 
 /// A prompt as text: what the model reads, and what is known about it.
 struct Document {
-    std::string context;   ///< begins with the model's begin-of-text token, where it has one
+    std::string context;  ///< begins with the model's begin-of-text token, where it has one
+    /// Bytes of the context that are tokens before a text (`<s>`), which is then encoded as one
+    /// that begins behind them: some tokenizers write a space before the first word of a text.
+    std::size_t begin = 0;
     std::size_t lead = 0;  ///< bytes of the context that come from a chat template
     std::string question;  ///< everything after the context, up to where the answer begins
     std::vector<TextRange> needles;      ///< what the answer follows from
@@ -44,9 +47,9 @@ struct Prompt {
     std::uint64_t seed = 0;
 };
 
-/// Context and question are tokenised together, as a model expects; a token that holds bytes of
-/// both (a full stop with the line feeds after it) is the last of the context. A needle covers
-/// every token that holds one of its bytes.
+/// Context and question are tokenised together, as a model expects, behind the begin-of-text token;
+/// a token that holds bytes of both (a full stop with the line feeds after it) is the last of the
+/// context. A needle covers every token that holds one of its bytes.
 Prompt tokenize(const Document& document, const model::Tokenizer& tokenizer);
 
 /// `context_len` of the same prompt.

@@ -67,6 +67,10 @@ std::string PromptFile::where(std::int64_t line) const {
     return file_.string() + ", line " + std::to_string(line);
 }
 
+std::string PromptFile::place_of(std::int64_t index) const {
+    return where(places_.at(static_cast<std::size_t>(index)).line);
+}
+
 void PromptFile::add_line(std::string_view text, std::int64_t begin, std::int64_t line) {
     if (text.find_first_not_of(" \t\r") == std::string_view::npos)
         return;

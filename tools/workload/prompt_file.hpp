@@ -21,6 +21,8 @@ class PromptFile {
     std::int64_t size() const { return std::ssize(places_); }
     /// Reads the prompt anew. A file that has changed in between is a format error.
     WrittenPrompt read(std::int64_t index) const;
+    /// Where the prompt stands: `mine.jsonl, line 4`.
+    std::string place_of(std::int64_t index) const;
 
   private:
     struct Place {

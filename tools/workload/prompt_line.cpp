@@ -19,6 +19,13 @@ std::string beginning_of(const std::string& text) {
     return text.substr(0, end);
 }
 
+/// A value that is not what was wanted, as JSON.
+std::string shown(const Json& value) {
+    const std::string whole = to_text(value);
+    const std::string begin = beginning_of(whole);
+    return begin + (begin.size() < whole.size() ? "..." : "");
+}
+
 }  // namespace
 
 PromptLine::PromptLine(Json object, std::string where)
@@ -51,7 +58,7 @@ std::string PromptLine::text(const char* key) const {
     if (!object_.contains(key))
         return {};
     if (!object_.at(key).is_string())
-        refuse("has '" + std::string(key) + "' that is not text");
+        refuse("has '" + std::string(key) + "' that is not text but " + shown(object_.at(key)));
     return object_.at(key).get<std::string>();
 }
 

@@ -133,6 +133,7 @@ Document make_document(const Lexicon& lexicon,
 
     const auto document_with = [&](const std::vector<FillerSentence>& filler) {
         Document document = weave(begin, facts, placed, filler);
+        document.begin = begin.size();
         document.question = fill(lexicon.question, {{"question", facts.question}});
         document.task = task.spec;
         document.seed = options.seed;
