@@ -50,8 +50,8 @@ expect_success record --model short "${long[@]}" --length 96 --out long.kvtape.h
 grep -q '^kvtape: 2 sequences may become longer.* 100 positions.*: up to 1[0-9][0-9]\.' stderr ||
     complain "no warning of positions beyond the model's: $(cat stderr)"
 expect_success live --model short --like long.kvtape.h5 --policy knorm --budget 50% --max-new-tokens 8 --out long
-expect_refusal 2 "exceed the model's 100 positions, and what was recorded; lower --max-new-tokens to [0-8]$" live --model short --like long.kvtape.h5 --policy knorm \
-    --budget 25% --max-new-tokens 9 --out long
+expect_refusal 2 "exceed the model's 100 positions, and what was recorded; lower --max-new-tokens to [0-8]$" \
+    live --model short --like long.kvtape.h5 --policy knorm --budget 25% --max-new-tokens 9 --out long
 expect_success record --model short "${long[@]}" --length 64 --quiet --out fits.kvtape.h5
 [[ ! -s stderr ]] || complain "a warning of nothing: $(cat stderr)"
 python3 - <<'PYTHON'
@@ -86,7 +86,7 @@ PYTHON
 expect_refusal 3 'recording sequence 0 .passkey:digits=5.: running the model: it computed NaN .*float32 for token [0-9]+' \
     record --model narrow "${long[@]}" --length 96 --quiet --out none.kvtape.h5
 expect_refusal 3 'running sequence 0000 .passkey:digits=5. live: running the model: it computed NaN' \
-    live --model narrow --like fits.kvtape.h5 --policy knorm --budget 50% --quiet --out none
+    live --model narrow --like fits.kvtape.h5 --policy knorm --budget 50% --max-new-tokens 8 --quiet --out none
 rm -f none.kvtape.h5.partial
 
 # What cannot work says so before anything runs.
