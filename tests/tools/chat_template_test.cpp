@@ -170,7 +170,7 @@ TEST_CASE("Mistral's templates are for tokenizers with their tokens", "[tools][t
     CHECK_NOTHROW(expect_tokens(parse_chat_template("mistral-v1"), needle));
 }
 
-// Ids from tokenizers 0.22 and transformers 5.23: tokenizer("hello world"), and what the template
+// Ids from tokenizers 0.23 and transformers 5.23: tokenizer("hello world"), and what the template
 // prints ("<s>[INST] hello world[/INST]") encoded as it stands.
 TEST_CASE("A prompt without a chat template begins as the tokenizer begins a text",
           "[tools][templates]") {
