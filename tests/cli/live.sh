@@ -157,7 +157,7 @@ with h5py.File("short.h5", "w") as out, h5py.File(sys.argv[1]) as trace:
         for layer, data in sequence["layers"].items():
             out[f"sequences/{name}/layers/{layer}/scores"] = numpy.ones(data["keys"].shape[:2], "<f4")
 PYTHON
-expect_refusal 2 'half, where the sequences that were finished stay: policy scores: .* cannot use them' \
+expect_refusal 2 'half, where the sequences that were finished stay: running sequence 0000 .passkey:digits=16. live: policy scores: .* cannot use them' \
     live --like short.kvtape.h5 --policy tova --policy scores:file=short.h5 --budget 50% \
     --schedule prefill+decode --max-new-tokens 24 --out half
 expect_success check half/tova*.decisions.h5
