@@ -21,7 +21,8 @@ Makes again what is derived from the weights of data/needle-model: all of it, or
   truth        the commands of docs/does-replay-tell-the-truth.md; what they print is left to compare
   evaluation   the table of right answers in data/needle-model/README.md
 
-Recordings, tables and what was printed are in out/refresh. In the documents the numbers of tables
+docs/guide-python.md is compared by its test, which writes what is printed into a file that
+KVTAPE_SHOW_GUIDE names. Recordings, tables and what was printed are in out/refresh. In the documents the numbers of tables
 change, never words or the choice of rows; a table that no printed one matches (its columns were
 chosen by hand) is named and stays: compare it with what was printed. Read the words around all tables
 again: `git diff`. The parts claims and evaluation take longest.
@@ -126,7 +127,7 @@ truth() {
 
 evaluation() {
     fresh evaluation
-    run data/needle-model/train/run.sh evaluate.py --seed 2026 \
+    run data/needle-model/train/run.sh evaluate.py --seed 2027 \
         --lengths 512,1024,2048,4096,8192 --documents 100,50,10,5,3 \
         --csv "$folder/answers.csv" --table | tee "$folder/printed.txt"
     run python3 tools/refresh_tables.py data/needle-model/README.md "$folder/printed.txt"

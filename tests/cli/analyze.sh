@@ -74,10 +74,7 @@ for row in damage:
             assert abs(float(row[column]) - recorded(row, column)) < 1e-12, (column, row)
     if row["policy"] == "full":
         assert float(row["mass_kept"]) == 1 and float(row["output_error_p95"]) == 0
-        assert float(row["leave_one_out_max"]) == 0
-        # A head whose values are all alike loses nothing by any eviction: no share of that.
-        if row["leave_one_out_kept"] or not row["layer"]:
-            assert float(row["leave_one_out_kept"]) == 1, row
+        assert float(row["leave_one_out_max"]) == 0 and float(row["leave_one_out_kept"]) == 1
 assert {row["probes"] for row in damage} == {"question", "answer", "all"}
 for row in read("paged"):
     assert float(row["held_ratio"]) >= float(row["kept_ratio"]) - 1e-12

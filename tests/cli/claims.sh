@@ -17,7 +17,7 @@ claim() {
     grep -qE '\bnan\b|Traceback' stdout stderr && complain "$name.sh: $(grep -hE '\bnan\b|Traceback' stdout stderr)"
 }
 
-claim heads 4
+claim heads 4 --model "$here/../../data/needle-model-trained"
 claim ems 5
 claim laser-kv 6
 claim lagkv 4

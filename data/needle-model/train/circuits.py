@@ -69,6 +69,7 @@ def write_circuits(model, tokenizer):
 
 def finish(model):
     """What a trained model still lacks: keys and values of the written heads are filled up."""
+    model.cpu()
     generator = torch.Generator().manual_seed(UNREAD_SEED)
     embedding = model.embedding.weight
     with torch.no_grad():

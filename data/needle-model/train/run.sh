@@ -6,7 +6,7 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 environment=$(dirname "$(dirname "$(dirname "$here")")")/.venv
 
 if (($# == 0)); then
-    printf 'usage: run.sh train.py|evaluate.py|evaluate_check.py|circuits_check.py|prose.py|short_run.py|tokeniser.py|export.py [ARGUMENT]...\n' >&2
+    printf 'usage: run.sh train.py|evaluate.py|evaluate_check.py|circuits_check.py|curves.py|prose.py|short_run.py|tokeniser.py|export.py [ARGUMENT]...\n' >&2
     exit 2
 fi
 program=$1

@@ -6,7 +6,7 @@ match what tokens are, whatever the distance. The others tell distances: a const
 constant key has a logit of cos(angle * distance) on a pair, and the sum over pairs is a peak.
 
 A head that finds nothing rests at the beginning of the text, whose key is written so and whose value
-is zero.
+is zero in the channels that are read.
 """
 
 import math
