@@ -1,8 +1,7 @@
 #include "analyze/verification.hpp"
 #include "core/error.hpp"
 #include "policies/spec.hpp"
-#include "sim/bootstrap.hpp"
-#include "sim/csv.hpp"
+#include "tools/agreement_tables.hpp"
 #include "tools/run_record.hpp"
 #include "tools/table.hpp"
 #include "tools/text_file.hpp"
@@ -13,7 +12,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,113 +35,6 @@ void declare(options::options_description& own, options::positional_options_desc
          "where the tables go; default: LIVE_DIR");
     order.add("a", 1);
     order.add("b", 1);
-}
-
-/// The columns that name a result.
-Csv& begin_row(Csv& csv, const ResultPair& pair) {
-    return csv.field(pair.policy)
-        .field(pair.parameters)
-        .field(pair.budget)
-        .field(pair.schedule)
-        .field(pair.query_source);
-}
-
-/// What is not a number stands empty in a table.
-std::optional<double> defined(double number) {
-    return std::isnan(number) ? std::nullopt : std::optional(number);
-}
-
-constexpr std::string_view name_columns = "policy,parameters,budget,schedule,query_source,";
-
-/// agreement.csv, drift.csv and parting.csv.
-struct AgreementTables {
-    Csv agreement{std::string(name_columns) +
-                  "sequence,layer,kv_head,block,tokens,kept_a,kept_b,jaccard"};
-    Csv drift{std::string(name_columns) +
-              "block,decoding,sequences,jaccard,jaccard_low,jaccard_high"};
-    Csv parting{std::string(name_columns) + "sequence,layer,kv_head,block,token,score_gap"};
-    Bootstrap bootstrap;
-
-    void add(const ResultPair& pair, const PairAgreement& found) {
-        for (const HeadAgreement& head : found.heads)
-            add_head(pair, found, head);
-        add_drift(pair, found);
-    }
-
-  private:
-    void add_head(const ResultPair& pair, const PairAgreement& found, const HeadAgreement& head) {
-        const std::vector<Block>& blocks = found.blocks.at(head.sequence);
-        for (std::size_t block = 0; block < head.blocks.size(); ++block) {
-            const SetSizes& sizes = head.blocks[block];
-            begin_row(agreement, pair)
-                .field(head.sequence)
-                .field(std::int64_t{head.layer})
-                .field(std::int64_t{head.kv_head})
-                .field(static_cast<std::int64_t>(block))
-                .field(std::int64_t{blocks[block].end})
-                .field(sizes.a)
-                .field(sizes.b)
-                .field(sizes.jaccard())
-                .end_row();
-        }
-        if (!head.parting_block)
-            return;
-        begin_row(parting, pair)
-            .field(head.sequence)
-            .field(std::int64_t{head.layer})
-            .field(std::int64_t{head.kv_head})
-            .field(std::int64_t{*head.parting_block})
-            .field(std::int64_t{*head.parting_token})
-            .field(head.score_gap)
-            .end_row();
-    }
-
-    /// The mean over heads of every sequence that got that far, then over sequences.
-    void add_drift(const ResultPair& pair, const PairAgreement& found) {
-        std::vector<Block> longest;
-        for (const auto& [sequence, blocks] : found.blocks)
-            if (blocks.size() > longest.size())
-                longest = blocks;
-        for (std::size_t block = 0; block < longest.size(); ++block) {
-            std::map<std::string, std::pair<double, int>> sums;
-            for (const HeadAgreement& head : found.heads)
-                if (block < head.blocks.size()) {
-                    auto& [sum, count] = sums[head.sequence];
-                    sum += head.blocks[block].jaccard();
-                    ++count;
-                }
-            std::vector<double> means;
-            for (const auto& [sequence, sum] : sums)
-                means.push_back(sum.first / sum.second);
-            const Interval mean = bootstrap.mean(means);
-            begin_row(drift, pair)
-                .field(static_cast<std::int64_t>(block))
-                .field(std::int64_t{longest[block].decoding ? 1 : 0})
-                .field(std::ssize(means))
-                .field(mean.mean)
-                .field(defined(mean.low))
-                .field(defined(mean.high))
-                .end_row();
-        }
-    }
-};
-
-std::string calibration_csv(const std::vector<MetricCalibration>& rows) {
-    Csv csv(
-        "metric,task,cells,sequences,spearman,spearman_low,spearman_high,kendall,kendall_low,"
-        "kendall_high");
-    for (const MetricCalibration& row : rows) {
-        csv.field(row.metric)
-            .field(row.task.empty() ? std::string_view("all") : std::string_view(row.task))
-            .field(row.calibration.cells)
-            .field(row.calibration.sequences);
-        for (const auto& correlation : {row.calibration.spearman, row.calibration.kendall}) {
-            const Correlation shown = correlation.value_or(Correlation{NAN, NAN, NAN});
-            csv.field(defined(shown.value)).field(defined(shown.low)).field(defined(shown.high));
-        }
-        csv.end_row();
-    }
-    return csv.text();
 }
 
 std::string three_places(double number) {
@@ -225,9 +116,9 @@ struct Agreement {
     }
 
     void write(const fs::path& out) const {
-        write_text_file(out / "agreement.csv", tables.agreement.text());
-        write_text_file(out / "drift.csv", tables.drift.text());
-        write_text_file(out / "parting.csv", tables.parting.text());
+        write_text_file(out / "agreement.csv", tables.agreement().text());
+        write_text_file(out / "drift.csv", tables.drift().text());
+        write_text_file(out / "parting.csv", tables.parting().text());
     }
 };
 
