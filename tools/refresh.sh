@@ -128,7 +128,7 @@ truth() {
 evaluation() {
     fresh evaluation
     run data/needle-model/train/run.sh evaluate.py --seed 2027 \
-        --lengths 512,1024,2048,4096,8192 --documents 100,50,50,5,3 \
+        --lengths 512,1024,2048,4096,8192 --documents 100,100,50,5,3 \
         --csv "$folder/answers.csv" --table | tee "$folder/printed.txt"
     run python3 tools/refresh_tables.py data/needle-model/README.md "$folder/printed.txt"
 }
