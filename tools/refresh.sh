@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 
 kvtape=$PWD/build/dev/kvtape out=$PWD/out/refresh
-parts=(vectors demo pictures claims truth evaluation)
+parts=(vectors demo pictures guide claims truth evaluation)
 
 usage() {
     cat <<'HELP'
@@ -16,16 +16,17 @@ Makes again what is derived from the weights of data/needle-model: all of it, or
   vectors      tests/parity/vectors.json, by transformers (a virtual environment, fetched once)
   demo         ./dev demo, and its tables in README.md
   pictures     docs/img, from the page of the demo in Chromium; needs Node.js, pngquant and optipng
+  guide        what stands under the blocks of docs/guide-python.md (the virtual environment of vectors)
   claims       the scripts of examples/claims: the tables of docs/claims-needle-model.md, and, over
                data/needle-model-trained, those of docs/claims.md that stand as printed
   truth        the commands of docs/does-replay-tell-the-truth.md; what they print is left to compare
-  evaluation   the table of right answers in data/needle-model/README.md
+  evaluation   the tables of right answers in data/needle-model/README.md, and every answer in
+               train/evaluation.csv; continues where it was stopped, as long as the weights are the same
 
-docs/guide-python.md is compared by its test, which writes what is printed into a file that
-KVTAPE_SHOW_GUIDE names. Recordings, tables and what was printed are in out/refresh. In the documents the numbers of tables
+Recordings, tables and what was printed are in out/refresh. In the documents the numbers of tables
 change, never words or the choice of rows; a table that no printed one matches (its columns were
 chosen by hand) is named and stays: compare it with what was printed. Read the words around all tables
-again: `git diff`. The parts claims and evaluation take longest.
+again: `git diff`. On two cores the evaluation takes hours, the claims HOW.
 HELP
 }
 
@@ -50,11 +51,16 @@ fresh() {
     mkdir -p "$folder"
 }
 
-vectors() {
-    ./dev build dev
-    local environment=build/parity/venv
+# The virtual environment of the parity tests; its path is in `environment`.
+parity_environment() {
+    environment=build/parity/venv
     [[ -x $environment/bin/python ]] || run python3 -m venv "$environment"
     run "$environment/bin/pip" install --quiet --requirement tests/parity/requirements.txt
+}
+
+vectors() {
+    ./dev build dev
+    parity_environment
     run "$environment/bin/python" tests/parity/make_vectors.py tests/parity/vectors.json
     run build/dev/tests/model_tests '[parity]'
 }
@@ -72,6 +78,16 @@ pictures() {
         command -v "$tool" >/dev/null || fail "$tool is not installed; apt-get install $tool"
     done
     run tests/report/run.sh "$kvtape" build/dev/tests/report docs/img
+}
+
+guide() {
+    ./dev build dev
+    parity_environment
+    fresh guide
+    say "test_guide.py, into $folder/guide.md"
+    KVTAPE_TEST_PYTHON=$PWD/$environment/bin/python KVTAPE_WRITE_GUIDE=$folder/guide.md \
+        tests/python/run.sh "$kvtape" "$folder" tests/test_guide.py
+    run cp "$folder/guide.md" docs/guide-python.md
 }
 
 # claims_of MODEL: the scripts over data/MODEL; what they printed is in `printed`.
@@ -125,12 +141,23 @@ truth() {
     printf 'refresh: compare %s/*/printed.txt with docs/does-replay-tell-the-truth.md\n' "$folder" >&2
 }
 
-evaluation() {
-    fresh evaluation
-    run data/needle-model/train/run.sh evaluate.py --seed 2027 \
-        --lengths 512,1024,2048,4096,8192 --documents 100,100,50,5,3 \
-        --csv "$folder/answers.csv" --table | tee "$folder/printed.txt"
+# evaluate CSV ARGUMENT...: continues the evaluation kept in CSV; the table it ends with is in README.md then.
+evaluate() {
+    local answers=$1
+    run data/needle-model/train/run.sh evaluate.py --seed 2027 --csv "$answers" --table "${@:2}" |
+        tee "$folder/printed.txt"
     run python3 tools/refresh_tables.py data/needle-model/README.md "$folder/printed.txt"
+}
+
+evaluation() {
+    local weights
+    weights=$(sha256sum data/needle-model/model.safetensors)
+    folder=$out/evaluation/${weights:0:12}
+    mkdir -p "$folder"
+    local answers=$folder/answers.csv
+    evaluate "$answers" --lengths 512,1024,2048,4096,8192 --documents 100
+    evaluate "$answers" --lengths 16384 --documents 20 --tasks passkey:digits=16 multikey:keys=4 multikey:keys=16
+    run cp "$answers" data/needle-model/train/evaluation.csv
 }
 
 for word; do

@@ -109,8 +109,8 @@ assert [r["value"] for r in read("by-lag") if r["budget"] == "25%"][:2] == ["16"
 PYTHON
 
 # Every mean has its interval, that of the same sequences wherever the same figure stands.
-expect_success record --workload passkey:digits=5 --sequences 5 --length 256 --device cpu --max-new-tokens 8 \
-    --out five.kvtape.h5 --quiet
+expect_success record --model "$little" --workload passkey:digits=5 --sequences 5 --length 256 --device cpu \
+    --max-new-tokens 8 --out five.kvtape.h5 --quiet
 expect_success replay five.kvtape.h5 --policy snapkv:window=8 --policy snapkv:window=16 --policy oracle --budget 10%,25% \
     --scores --out five --quiet
 expect_success analyze five --by window --quiet

@@ -13,11 +13,11 @@ if [[ -z $python ]]; then
     exit 77
 fi
 
-expect_success record --workload passkey:digits=5 --sequences 2 --length 256 --device cpu --max-new-tokens 8 \
-    --out two.kvtape.h5 --quiet
+expect_success record --model "$little" --workload passkey:digits=5 --sequences 2 --length 256 --device cpu \
+    --max-new-tokens 8 --out two.kvtape.h5 --quiet
 chosen=(--policy full --policy oracle --policy snapkv --policy finch --budget '10%,25%,64t')
 expect_success replay two.kvtape.h5 "${chosen[@]}" --out replayed --quiet
-expect_success live --like two.kvtape.h5 "${chosen[@]}" --max-new-tokens 8 --out live --quiet
+expect_success live --model "$little" --like two.kvtape.h5 "${chosen[@]}" --max-new-tokens 8 --out live --quiet
 expect_success verify replayed live --quiet
 # A keep profile as analyze writes it, of two policies.
 python3 - >replayed/bias.csv <<'PYTHON'

@@ -3,7 +3,7 @@
 # shellcheck source=tests/cli/support.sh
 . "$(dirname "$0")/support.sh"
 
-kill_at 12000000 record --workload passkey:digits=5 --sequences 2000 --length 256 --quiet --out long.kvtape.h5
+kill_at 4000000 record --model "$little" --workload passkey:digits=5 --sequences 2000 --length 256 --quiet --out long.kvtape.h5
 
 [[ ! -e long.kvtape.h5 ]] || complain 'an unfinished recording has its final name'
 expect_refusal 3 'long\.kvtape\.h5\.partial.*--partial' info long.kvtape.h5.partial
@@ -24,7 +24,8 @@ finished=$(cut -d , -f 6 replayed/recall.csv | sort -u | grep -c '^[0-9]')
 expect_success replay "${replay[@]:0:5}" --out replayed-all --partial
 finished=$(cut -d , -f 6 replayed-all/recall.csv | sort -u | grep -c '^[0-9]')
 ((finished > 1)) || complain "only $finished finished sequences were replayed"
-expect_success record --workload passkey:digits=5 --sequences "$finished" --length 256 --quiet --out short.kvtape.h5
+expect_success record --model "$little" --workload passkey:digits=5 --sequences "$finished" --length 256 --quiet \
+    --out short.kvtape.h5
 expect_success replay short.kvtape.h5 --policy knorm --budget 0.5 --out replayed-short
 diff replayed-all/recall.csv replayed-short/recall.csv >difference ||
     complain "finished sequences of a killed recording give other numbers: $(head -n 3 difference)"
@@ -37,7 +38,7 @@ expect_refusal 2 'long\.kvtape\.h5\.partial.*--overwrite' \
 [[ ! -e long.kvtape.h5 ]] || complain 'record wrote beside the unfinished recording'
 
 # A recording that is under way keeps its file, whatever a second one is told.
-record=(record --workload passkey:digits=5 --length 256 --quiet --out taken.kvtape.h5)
+record=(record --model "$little" --workload passkey:digits=5 --length 256 --quiet --out taken.kvtape.h5)
 "$program" "${record[@]}" --sequences 2000 &
 recording=$!
 until [[ -s taken.kvtape.h5.partial ]] || ! kill -0 "$recording" 2>/dev/null; do

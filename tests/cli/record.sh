@@ -3,7 +3,7 @@
 # shellcheck source=tests/cli/support.sh
 . "$(dirname "$0")/support.sh"
 
-expect_success record --workload passkey:digits=5 --workload where --sequences 2 --length 256 \
+expect_success record --model "$little" --workload passkey:digits=5 --workload where --sequences 2 --length 256 \
     --threads 2 --overwrite --out "$small" || finish
 expect_output 'passkey:digits=5'
 expect_output 'where'

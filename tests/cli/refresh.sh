@@ -6,7 +6,7 @@
 root=$here/../..
 
 "$root/dev" refresh --help >stdout 2>stderr || complain './dev refresh --help fails'
-for part in vectors demo pictures claims truth evaluation; do
+for part in vectors demo pictures guide claims truth evaluation; do
     expect_output "^  $part "
 done
 for arguments in nothing 'demo nothing' --force; do

@@ -119,8 +119,8 @@ grep -qE '^kvtape: --policies all leaves out snapkv: .*datasets queries.* --quer
 [[ ! -e few/snapkv@50-.prefill.agnostic.decisions.h5 ]] || complain 'snapkv was replayed without its queries'
 expect_success replay few.kvtape.h5 --policies all --budget 50% --out few --quiet
 [[ ! -s stderr ]] || complain "--quiet says: $(cat stderr)"
-expect_refusal 2 'skip names layer 6, but the model has the layers 0\.\.5' \
-    replay "$small" --policy lagkv:skip=0+6 --budget 50% --out refused
+expect_refusal 2 'skip names layer 2, but the model has the layers 0\.\.1' \
+    replay "$small" --policy lagkv:skip=0+2 --budget 50% --out refused
 expect_absent refused
 
 expect_success replay "$small" --policy knorm --budget 50% --tasks passkey --out passkey
@@ -131,15 +131,17 @@ expect_refusal 2 "no task 'passkey:digits=4'; it has passkey:digits=5, where" \
     replay "$small" --policy knorm --budget 50% --tasks passkey:digits=4 --out refused
 expect_absent refused
 
-expect_success replay "$small" --policy knorm --budget 50% --tasks where --sequences 2 --layers 0,5 --out part
+expect_success replay "$small" --policy knorm --budget 50% --tasks where --sequences 2 --layers 1 --out part
 python3 - part <<'PYTHON' || complain 'a subset holds more or less than was asked for'
 import csv
 import sys
 from pathlib import Path
 
 rows = list(csv.DictReader(open(Path(sys.argv[1]) / "recall.csv")))
-assert {row["layer"] for row in rows} == {"0", "5"}, rows
+assert {row["layer"] for row in rows} == {"1"}, rows
 assert {row["task"] for row in rows} == {"where"}, rows
 assert {int(row["sequence"]) for row in rows} == {2}, rows
 PYTHON
+expect_success replay few.kvtape.h5 --policy knorm --budget 50% --layers 0,5 --out ends
+[[ $(cut -d, -f 8 ends/recall.csv | sort -u | xargs) == '0 5 layer' ]] || complain "layers: $(head -n 3 ends/recall.csv)"
 finish

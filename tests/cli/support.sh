@@ -5,6 +5,8 @@
 set -uo pipefail
 program=$(readlink -f "$1") twin=${2:+$(readlink -f "$2")} scratch=$3
 here=$(dirname "$(readlink -f "$0")") small=$scratch/small.kvtape.h5
+# The model of two layers, which is fast and finds pass keys, where a test does not need a better one.
+little=$(readlink -f "$here/../../data/needle-model-small")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -16,7 +18,7 @@ for python in python3 /usr/bin/python3; do
 done
 [[ -n $h5py ]] || echo 'without h5py some expectations are left out; ./dev setup --checks installs it'
 # Used by the scripts that source this file.
-export here twin small h5py
+export here twin small little h5py
 
 complain() {
     printf 'FAILED: %s\n' "$1"
