@@ -20,13 +20,14 @@ Makes again what is derived from the weights of data/needle-model: all of it, or
   claims       the scripts of examples/claims: the tables of docs/claims-needle-model.md, and, over
                data/needle-model-trained, those of docs/claims.md that stand as printed
   truth        the commands of docs/does-replay-tell-the-truth.md; what they print is left to compare
-  evaluation   the tables of right answers in data/needle-model/README.md, and every answer in
-               train/evaluation.csv; continues where it was stopped, as long as the weights are the same
+  evaluation   the tables of right answers in data/needle-model/README.md and docs/needle-model.md,
+               and every answer in train/evaluation.csv; continues where it was stopped, as long as
+               the weights are the same
 
 Recordings, tables and what was printed are in out/refresh. In the documents the numbers of tables
 change, never words or the choice of rows; a table that no printed one matches (its columns were
-chosen by hand) is named and stays: compare it with what was printed. Read the words around all tables
-again: `git diff`. On two cores the evaluation takes hours, the claims HOW.
+chosen by hand) is named and stays: compare it with what was printed. Read the words around all
+tables again: `git diff`. On two cores the evaluation takes hours, and so do the other parts together.
 HELP
 }
 
@@ -141,23 +142,23 @@ truth() {
     printf 'refresh: compare %s/*/printed.txt with docs/does-replay-tell-the-truth.md\n' "$folder" >&2
 }
 
-# evaluate CSV ARGUMENT...: continues the evaluation kept in CSV; the table it ends with is in README.md then.
+# evaluate ARGUMENT...: continues the evaluation kept in `answers`, and prints its tables.
 evaluate() {
-    local answers=$1
-    run data/needle-model/train/run.sh evaluate.py --seed 2027 --csv "$answers" --table "${@:2}" |
-        tee "$folder/printed.txt"
-    run python3 tools/refresh_tables.py data/needle-model/README.md "$folder/printed.txt"
+    run data/needle-model/train/run.sh evaluate.py --seed 2027 --csv "$answers" --table "$@"
 }
 
 evaluation() {
-    local weights
+    local weights answers document
     weights=$(sha256sum data/needle-model/model.safetensors)
-    folder=$out/evaluation/${weights:0:12}
+    folder=$out/evaluation/${weights:0:12} answers=$folder/answers.csv
     mkdir -p "$folder"
-    local answers=$folder/answers.csv
-    evaluate "$answers" --lengths 512,1024,2048,4096,8192 --documents 100
-    evaluate "$answers" --lengths 16384 --documents 20 --tasks passkey:digits=16 multikey:keys=4 multikey:keys=16
+    evaluate --lengths 512,1024,2048,4096,8192 --documents 100 | tee "$folder/printed.txt"
+    evaluate --lengths 16384 --documents 10 --tasks passkey:digits=16 multikey:keys=4 multikey:keys=16 |
+        tee -a "$folder/printed.txt"
     run cp "$answers" data/needle-model/train/evaluation.csv
+    for document in data/needle-model/README.md docs/needle-model.md; do
+        run python3 tools/refresh_tables.py "$document" "$folder/printed.txt"
+    done
 }
 
 for word; do

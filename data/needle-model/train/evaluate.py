@@ -140,19 +140,28 @@ def judge(answers, task, length, documents, seed, predict, tokenizer):
 
 
 def by_depth(judged):
-    """Right and all documents whose fact lies in each fifth of the context."""
+    """Right and all documents whose fact lies in each fifth of the context, as "right/all"."""
     fifths = [[right for depth, right in judged if min(4, int(depth * 5)) == fifth] for fifth in range(5)]
-    return " ".join(f"{sum(part)}/{len(part)}" for part in fifths)
+    return [f"{sum(part)}/{len(part)}" for part in fifths]
 
 
-def table(answers, tasks, lengths, documents):
-    """Right answers by task and length, of so many documents each, as a Markdown table."""
-    lines = ["| task | " + " | ".join(map(str, lengths)) + " |", "|---|" + "---|" * len(lengths)]
-    for task in tasks:
-        judged = [answers.of(task, length)[:count] for length, count in zip(lengths, documents)]
-        found = [f"{sum(right for _, right in cell)}/{len(cell)}" if cell else "" for cell in judged]
-        lines.append(f"| {task} | " + " | ".join(found) + " |")
-    return "\n".join(lines)
+def markdown(heading, rows):
+    lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def tables(answers, tasks, lengths, documents):
+    """Right answers by task and length, and by task and depth, of so many documents of every length
+    each, as Markdown tables."""
+    cells = {task: [answers.of(task, length)[:count] for length, count in zip(lengths, documents)]
+             for task in tasks}
+    by_length = [[task] + [f"{sum(right for _, right in cell)}/{len(cell)}" if cell else "" for cell in row]
+                 for task, row in cells.items()]
+    deep = {task: sum(row, []) for task, row in cells.items()}
+    deep["all"] = sum(deep.values(), [])
+    fifths = ["first fact in", "first fifth", "second", "third", "fourth", "last"]
+    return (markdown(["task", *map(str, lengths)], by_length) + "\n\n" +
+            markdown(fifths, [[task, *by_depth(judged)] for task, judged in deep.items()]))
 
 
 def fits(task, length):
@@ -173,7 +182,7 @@ def parse_arguments():
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="TASK")
     parser.add_argument("--seed", type=int, default=1234)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="keeps every answer, and continues")
-    parser.add_argument("--table", action="store_true", help="prints the table of a README at the end")
+    parser.add_argument("--table", action="store_true", help="prints the tables of a README at the end")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     arguments = parser.parse_args()
     if len(arguments.documents) == 1:
@@ -205,10 +214,10 @@ def main():
             right, count = sum(found for _, found in judged), len(judged)
             low, high = wilson(right, count)
             share = f"{right / count:.2f} [{low:.2f}, {high:.2f}]"
-            print(f"{length:6d} {task:22s} {right:3d}/{count}  {share}  by depth {by_depth(judged)}",
+            print(f"{length:6d} {task:22s} {right:3d}/{count}  {share}  by depth {' '.join(by_depth(judged))}",
                   flush=True)
     if arguments.table:
-        print("\n" + table(answers, arguments.tasks, arguments.lengths, arguments.documents))
+        print("\n" + tables(answers, arguments.tasks, arguments.lengths, arguments.documents))
 
 
 if __name__ == "__main__":

@@ -48,11 +48,13 @@ def main():
         again = judged(Path(folder) / "other.csv", 7, Teacher())
         assert [depth for depth, _ in whole] == [depth for depth, _ in again], "other documents"
         assert all(0 <= depth < 1 for depth, _ in whole), whole
-        counted = [part.split("/") for part in evaluate.by_depth(whole).split()]
+        counted = [part.split("/") for part in evaluate.by_depth(whole)]
         assert sum(int(right) for right, _ in counted) == sum(right for _, right in whole), counted
         answers = evaluate.Answers(path)
-        printed = evaluate.table(answers, [TASK], [LENGTH, 512], [4, 4]).splitlines()
-        assert printed == [f"| task | {LENGTH} | 512 |", "|---|---|---|", f"| {TASK} | 3/4 |  |"], printed
+        printed = evaluate.tables(answers, [TASK], [LENGTH, 512], [4, 4]).splitlines()
+        assert printed[:3] == [f"| task | {LENGTH} | 512 |", "|---|---|---|", f"| {TASK} | 3/4 |  |"], printed
+        fifths = " | ".join(evaluate.by_depth(begun))
+        assert printed[6:] == [f"| {TASK} | {fifths} |", f"| all | {fifths} |"], printed
         path.write_text("a,b\n")
         try:
             evaluate.Answers(path)
