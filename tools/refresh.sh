@@ -27,7 +27,8 @@ Makes again what is derived from the weights of data/needle-model: all of it, or
 Recordings, tables and what was printed are in out/refresh. In the documents the numbers of tables
 change, never words or the choice of rows; a table that no printed one matches (its columns were
 chosen by hand) is named and stays: compare it with what was printed. Read the words around all
-tables again: `git diff`. On two cores the evaluation takes hours, and so do the other parts together.
+tables again: `git diff`. Not made again: docs/img/needle-curves.png (curves.py draws it behind a
+training), how far docs/checkpoints.md says that the vectors moved. The evaluation takes hours.
 HELP
 }
 
@@ -153,7 +154,7 @@ evaluation() {
     folder=$out/evaluation/${weights:0:12} answers=$folder/answers.csv
     mkdir -p "$folder"
     evaluate --lengths 512,1024,2048,4096,8192 --documents 100 | tee "$folder/printed.txt"
-    evaluate --lengths 16384 --documents 10 --tasks passkey:digits=16 multikey:keys=4 multikey:keys=16 |
+    evaluate --lengths 16384 --documents 20 --tasks passkey:digits=16 multikey:keys=4 multikey:keys=16 |
         tee -a "$folder/printed.txt"
     run cp "$answers" data/needle-model/train/evaluation.csv
     for document in data/needle-model/README.md docs/needle-model.md; do

@@ -53,5 +53,7 @@ def test_the_guide_prints_what_it_says(
         elif expected:
             corrected += guide[end : block.start(2)] + printed
             end = block.end(2)
+        else:
+            assert not printed, f"nothing stands under this block:\n{code}"
     if rewritten:
         Path(rewritten).write_text(corrected + guide[end:])

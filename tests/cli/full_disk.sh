@@ -33,7 +33,7 @@ fill() {
 }
 
 for size in 64k 1m 5m; do
-    fill "$size" record --model "$little" --workload passkey:digits=5 --sequences 3 --length 256 --out disk/new.kvtape.h5
+    fill "$size" record --model "$little" --workload passkey:digits=5 --sequences 6 --length 256 --out disk/new.kvtape.h5
     umount disk
 done
 replay=(replay "$small" --policy knorm --policy snapkv --policy h2o --policy tova --budget '1%..90%:20' --scores)

@@ -3,7 +3,7 @@
 # shellcheck source=tests/cli/support.sh
 . "$(dirname "$0")/support.sh"
 
-kill_at 4000000 record --model "$little" --workload passkey:digits=5 --sequences 2000 --length 256 --quiet --out long.kvtape.h5
+kill_at 5000000 record --model "$little" --workload passkey:digits=5 --sequences 2000 --length 256 --quiet --out long.kvtape.h5
 
 [[ ! -e long.kvtape.h5 ]] || complain 'an unfinished recording has its final name'
 expect_refusal 3 'long\.kvtape\.h5\.partial.*--partial' info long.kvtape.h5.partial

@@ -1,10 +1,10 @@
-"""Greedy accuracy by task and context length, as the table of ../README.md, with 95 % intervals.
+"""Greedy accuracy by task, context length and depth, with 95 % intervals.
 
     python evaluate.py --model .. --lengths 512,1024 --documents 20
     python evaluate.py --lengths 512,8192 --documents 100,10 --csv answers.csv --table
 
 With --csv every document becomes a row as soon as it is judged, and the same command continues a
-run that was stopped.
+run that was stopped. A file holds the answers of one model.
 
 A document counts as right when every token of the answer up to the end of its value is the arg-max
 given the true prefix, which is the same as greedy decoding reproducing the answer. Computed in
@@ -130,13 +130,17 @@ class Answers:
 
 
 def judge(answers, task, length, documents, seed, predict, tokenizer):
-    """Judges the documents of one cell that were not judged yet."""
+    """Judges the documents of one cell that were not judged yet; a ValueError if those that were
+    are not the documents of this seed."""
     source = random.Random(f"{seed}/{task}/{length}")
-    judged = len(answers.of(task, length))
+    judged = answers.of(task, length)
     for number in range(documents):
         drawn = document(source, task, length, tokenizer)
-        if number >= judged:
+        if number >= len(judged):
             answers.add(task, length, number, drawn.depth, is_right(predict, drawn))
+        elif judged[number][0] != round(drawn.depth, 4):
+            raise ValueError(f"{answers.path} holds another document {number} of {task} at {length} tokens than "
+                             f"--seed {seed} draws; give the seed it was begun with, or choose another --csv")
 
 
 def by_depth(judged):
@@ -146,6 +150,7 @@ def by_depth(judged):
 
 
 def markdown(heading, rows):
+    """A Markdown table."""
     lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
@@ -157,11 +162,11 @@ def tables(answers, tasks, lengths, documents):
              for task in tasks}
     by_length = [[task] + [f"{sum(right for _, right in cell)}/{len(cell)}" if cell else "" for cell in row]
                  for task, row in cells.items()]
-    deep = {task: sum(row, []) for task, row in cells.items()}
-    deep["all"] = sum(deep.values(), [])
-    fifths = ["first fact in", "first fifth", "second", "third", "fourth", "last"]
+    of_task = {task: sum(row, []) for task, row in cells.items()}
+    of_task["all"] = sum(of_task.values(), [])
+    heading = ["first fact in", "first fifth", "second", "third", "fourth", "last"]
     return (markdown(["task", *map(str, lengths)], by_length) + "\n\n" +
-            markdown(fifths, [[task, *by_depth(judged)] for task, judged in deep.items()]))
+            markdown(heading, [[task, *by_depth(judged)] for task, judged in of_task.items()]))
 
 
 def fits(task, length):
@@ -182,7 +187,7 @@ def parse_arguments():
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="TASK")
     parser.add_argument("--seed", type=int, default=1234)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="keeps every answer, and continues")
-    parser.add_argument("--table", action="store_true", help="prints the tables of a README at the end")
+    parser.add_argument("--table", action="store_true", help="prints Markdown tables at the end")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     arguments = parser.parse_args()
     if len(arguments.documents) == 1:
@@ -209,7 +214,10 @@ def main():
         for task in arguments.tasks:
             if not fits(task, length):
                 continue
-            judge(answers, task, length, documents, arguments.seed, predict, tokenizer)
+            try:
+                judge(answers, task, length, documents, arguments.seed, predict, tokenizer)
+            except ValueError as problem:
+                sys.exit(f"evaluate.py: {problem}")
             judged = answers.of(task, length)[:documents]
             right, count = sum(found for _, found in judged), len(judged)
             low, high = wilson(right, count)

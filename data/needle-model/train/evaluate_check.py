@@ -1,4 +1,4 @@
-"""Checks that an evaluation that was stopped continues where it was, without a model.
+"""Checks that an evaluation that was stopped continues where it was, and its tables, without a model.
 
     python evaluate_check.py
 """
@@ -29,10 +29,10 @@ class Teacher:
         return torch.nn.functional.one_hot(following).float()
 
 
-def judged(path, documents, teacher):
+def judged(path, documents, teacher, seed=1):
     answers = evaluate.Answers(path)
     tokenizer = Tokenizer.from_file(str(TOKENIZER_FILE))
-    evaluate.judge(answers, TASK, LENGTH, documents, 1, teacher, tokenizer)
+    evaluate.judge(answers, TASK, LENGTH, documents, seed, teacher, tokenizer)
     return answers.of(TASK, LENGTH)
 
 
@@ -48,13 +48,23 @@ def main():
         again = judged(Path(folder) / "other.csv", 7, Teacher())
         assert [depth for depth, _ in whole] == [depth for depth, _ in again], "other documents"
         assert all(0 <= depth < 1 for depth, _ in whole), whole
-        counted = [part.split("/") for part in evaluate.by_depth(whole)]
-        assert sum(int(right) for right, _ in counted) == sum(right for _, right in whole), counted
+        try:
+            judged(path, 7, Teacher(), seed=2)
+        except ValueError as problem:
+            assert "holds another document 0 of where at 256 tokens than --seed 2 draws" in str(problem)
+        else:
+            raise AssertionError("answers of another seed were continued")
+        counted = evaluate.by_depth([(0.0, 1), (0.2, 0), (0.39, 1), (0.99, 1)])
+        assert counted == ["1/1", "1/2", "0/0", "0/0", "1/1"], counted
         answers = evaluate.Answers(path)
-        printed = evaluate.tables(answers, [TASK], [LENGTH, 512], [4, 4]).splitlines()
-        assert printed[:3] == [f"| task | {LENGTH} | 512 |", "|---|---|---|", f"| {TASK} | 3/4 |  |"], printed
-        fifths = " | ".join(evaluate.by_depth(begun))
-        assert printed[6:] == [f"| {TASK} | {fifths} |", f"| all | {fifths} |"], printed
+        answers.path = None
+        answers.add("object", 512, 0, 0.5, True)
+        printed = evaluate.tables(answers, [TASK, "object"], [LENGTH, 512], [4, 4]).splitlines()
+        assert printed[:2] == [f"| task | {LENGTH} | 512 |", "|---|---|---|"], printed
+        assert printed[2:4] == [f"| {TASK} | 3/4 |  |", "| object |  | 1/1 |"], printed
+        fifths = [" | ".join(evaluate.by_depth(part)) for part in (begun, [(0.5, 1)], begun + [(0.5, 1)])]
+        assert printed[7:] == [f"| {TASK} | {fifths[0]} |", f"| object | {fifths[1]} |",
+                               f"| all | {fifths[2]} |"], printed
         path.write_text("a,b\n")
         try:
             evaluate.Answers(path)
