@@ -1,16 +1,17 @@
 #include "tools/agreement_tables.hpp"
 
+#include "analyze/result_table.hpp"
+
 #include <cmath>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string_view>
 #include <utility>
 
 namespace kvtape {
 namespace {
 
-/// The columns that name a result.
+/// The `result_columns` of a row.
 Csv& begin_row(Csv& csv, const ResultPair& pair) {
     return csv.field(pair.policy)
         .field(pair.parameters)
@@ -19,21 +20,14 @@ Csv& begin_row(Csv& csv, const ResultPair& pair) {
         .field(pair.query_source);
 }
 
-/// What is not a number stands empty in a table.
-std::optional<double> defined(double number) {
-    return std::isnan(number) ? std::nullopt : std::optional(number);
-}
-
-constexpr std::string_view name_columns = "policy,parameters,budget,schedule,query_source,";
-
 }  // namespace
 
 AgreementTables::AgreementTables()
-    : agreement_(std::string(name_columns) +
+    : agreement_(std::string(result_columns) +
                  "sequence,layer,kv_head,block,tokens,kept_a,kept_b,jaccard"),
-      drift_(std::string(name_columns) +
+      drift_(std::string(result_columns) +
              "block,decoding,sequences,jaccard,jaccard_low,jaccard_high"),
-      parting_(std::string(name_columns) + "sequence,layer,kv_head,block,token,score_gap") {}
+      parting_(std::string(result_columns) + "sequence,layer,kv_head,block,token,score_gap") {}
 
 void AgreementTables::add(const ResultPair& pair, const PairAgreement& found) {
     for (const HeadAgreement& head : found.heads)
@@ -86,15 +80,11 @@ void AgreementTables::add_drift(const ResultPair& pair, const PairAgreement& fou
         std::vector<double> means;
         for (const auto& [sequence, sum] : sums)
             means.push_back(sum.first / sum.second);
-        const Interval mean = bootstrap_.mean(means);
         begin_row(drift_, pair)
             .field(static_cast<std::int64_t>(block))
             .field(std::int64_t{longest[block].decoding ? 1 : 0})
-            .field(std::ssize(means))
-            .field(mean.mean)
-            .field(defined(mean.low))
-            .field(defined(mean.high))
-            .end_row();
+            .field(std::ssize(means));
+        add_interval(drift_, bootstrap_, means).end_row();
     }
 }
 
